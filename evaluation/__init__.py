@@ -1,0 +1,1 @@
+"""Suites, measures, statistics, reports, the promotion gate and the registry."""

@@ -1,0 +1,126 @@
+"""The evaluation report: values per topic first, then means with intervals; what the gate reads."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from pydantic import Field, JsonValue
+
+from evaluation import statistics
+from evaluation.statistics import Interval, Values
+from infembed.artefacts import write_atomically
+from infembed.config import Config, parse_json
+from infembed.errors import BadInputError, MissingArtefactError
+
+
+class Measure(StrEnum):
+    """Everything a report may hold per topic; higher is better except where said."""
+
+    P_MRR = "p-MRR"
+    PRESERVE_MRR = "preserve-MRR"  # 0 is best
+    SHUFFLED_P_MRR = "shuffled p-MRR"  # 0 is best: another topic's instruction must not move these documents
+    PAIRWISE = "pairwise accuracy"
+    PAIRED = "paired accuracy"
+    ROBUSTNESS = "Robustness@10"
+    NDCG = "nDCG@10"
+    PLAIN_NDCG = "plain nDCG@10"
+    LIFT = "instruction lift"
+    MAP = "MAP@1000"
+    RECALL = "R@100"
+    RECIPROCAL_RANK = "RR@10"
+    SICR = "SICR"
+    WISE = "WISE"
+
+
+class TopicScores(Config):
+    """One topic's values; `by_type` splits p-MRR by the type of the changed instruction."""
+
+    topic: str
+    values: dict[Measure, float]
+    by_type: dict[str, float] = Field(default_factory=dict)
+
+
+class SuiteScores(Config):
+    """One suite's values, bound to the suite by its digest."""
+
+    suite: str
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    n_documents: int
+    n_queries: int
+    topics: tuple[TopicScores, ...] = Field(min_length=1)
+
+    def values_of(self, measure: Measure) -> dict[str, float]:
+        """Return the measure by topic, leaving out topics it does not apply to."""
+        return {topic.topic: topic.values[measure] for topic in self.topics if measure in topic.values}
+
+    def values_of_type(self, instruction_type: str) -> dict[str, float]:
+        """Return p-MRR by topic for one type of changed instruction."""
+        return {t.topic: t.by_type[instruction_type] for t in self.topics if instruction_type in t.by_type}
+
+    @property
+    def instruction_types(self) -> list[str]:
+        return sorted({kind for topic in self.topics for kind in topic.by_type})
+
+
+class ServingCosts(Config):
+    """What one run measured of the model as it will be served."""
+
+    parity_max_abs: float | None = Field(default=None, description="against the checkpoint, where one was given")
+    batch_invariance_max_abs: float = Field(description="largest difference between a text alone and in a batch")
+    latency_p50_ms: float = Field(gt=0, description="one query with an instruction, alone")
+    latency_p95_ms: float = Field(gt=0)
+    resident_mb: float = Field(gt=0, description="memory of the process with the model loaded, after the runs")
+    distinct_vectors: float = Field(ge=0, le=1, description="share of different vectors among different probe texts")
+
+
+class ModelIdentity(Config):
+    """Which model was scored."""
+
+    name: str
+    digest: str = Field(description="of the bundle, or of what was scored in its place")
+    document_fingerprint: str
+    kind: Literal["bundle", "url", "checkpoint", "sentence-transformers"] = "bundle"
+    fusion: str | None = None
+
+
+class Report(Config):
+    """A model's scores on some suites."""
+
+    schema_version: Literal[1] = 1
+    model: ModelIdentity
+    created_at: str
+    suites: tuple[SuiteScores, ...] = Field(min_length=1)
+    serving: ServingCosts | None = None
+    made_with: dict[str, str] = Field(default_factory=dict)
+    notes: dict[str, JsonValue] = Field(default_factory=dict)
+
+    def suite(self, name: str) -> SuiteScores:
+        """Return one suite's scores."""
+        for scores in self.suites:
+            if scores.suite == name:
+                return scores
+        raise BadInputError(f"the report of {self.model.name} has no suite {name!r}; evaluate it on that suite")
+
+    def strata(self, measure: Measure) -> dict[str, Values]:
+        """Return the measure's topic values by suite, for suites it applies to."""
+        found = {scores.suite: scores.values_of(measure) for scores in self.suites}
+        return {suite: np.array(list(values.values())) for suite, values in found.items() if values}
+
+    def macro(self, measure: Measure) -> Interval | None:
+        """Mean over suites with its interval; None where no suite has the measure."""
+        strata = self.strata(measure)
+        return statistics.interval(strata) if strata else None
+
+
+def save_report(report: Report, path: Path) -> None:
+    """Write a report as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, (report.model_dump_json(indent=1) + "\n").encode())
+
+
+def load_report(path: Path) -> Report:
+    """Read a report; non-finite or missing values are refused."""
+    if not path.is_file():
+        raise MissingArtefactError(f"no report at {path}; make one with `infembed evaluate`")
+    return parse_json(Report, path)

@@ -1,0 +1,1 @@
+"""Evaluation suites: one layout for all, built from public data or loaded from mteb."""

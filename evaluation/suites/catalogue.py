@@ -1,0 +1,50 @@
+"""Finds a suite by name: built from public data, loaded from a directory, or fetched from the hub."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from evaluation.suites import classic, csfcube, hub, medquad, opposites
+from evaluation.suites.layout import SUITE_FILE, Suite, load_suite
+from infembed.errors import BadConfigError, MissingArtefactError
+
+
+@dataclass(frozen=True)
+class BuiltSuite:
+    """A suite built from a public data set; `directory` is its place below the data directory."""
+
+    directory: str
+    build: Callable[[Path], Suite]
+
+
+BUILT: Mapping[str, BuiltSuite] = {
+    "medquad": BuiltSuite("medquad", medquad.build),
+    "condaqa": BuiltSuite("condaqa", opposites.build_condaqa),
+    "perspectrum": BuiltSuite("perspectrum", opposites.build_perspectrum),
+    "fever-symmetric": BuiltSuite("fever-symmetric", opposites.build_fever_symmetric),
+    "csfcube": BuiltSuite("csfcube", csfcube.build),
+    "npl": BuiltSuite("npl", classic.build_npl),
+    "cranfield": BuiltSuite("cranfield", classic.build_cranfield),
+    "cisi": BuiltSuite("cisi", classic.build_cisi),
+}
+DEFAULT = ("medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "cranfield", "cisi")
+"""What the gate looks at unless told otherwise; npl is left to `--suite npl` because its corpus takes longest."""
+
+
+def find_suite(name: str, *, data: Path | None) -> Suite:
+    """Return a suite: a name of `BUILT`, a directory with a suite, or the name of an mteb task (`hub.TASKS`)."""
+    if name in BUILT:
+        built = BUILT[name]
+        if data is None or not (data / built.directory).is_dir():
+            where = "no data directory was given" if data is None else f"there is no {data / built.directory}"
+            raise MissingArtefactError(
+                f"suite {name} is built from public data and {where}; set INFEMBED_DATA or --data (docs/data.md)"
+            )
+        return built.build(data / built.directory)
+    if (Path(name) / SUITE_FILE).is_file():
+        return load_suite(Path(name))
+    if name in hub.TASKS:
+        return hub.load(name)
+    raise BadConfigError(
+        f"no suite {name!r}; there are {', '.join([*BUILT, *hub.TASKS])}, or a directory with a {SUITE_FILE}"
+    )

@@ -1,0 +1,1 @@
+"""Passages to index generations: FAISS IVF, passage store, search."""

@@ -1,0 +1,125 @@
+"""Files that are written once and verified before use: digests, atomic writes, atomic directories."""
+
+import hashlib
+import os
+import shutil
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pydantic import Field
+
+from infembed.config import Config
+from infembed.errors import AlteredArtefactError, BadArtefactError, MissingArtefactError
+
+_TEMPORARY_PREFIX = ".tmp-"
+
+
+class FileEntry(Config):
+    """One file of an artefact as its manifest records it; `name` is relative, with forward slashes."""
+
+    name: str
+    size_bytes: int = Field(ge=0)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+def sha256_file(path: Path) -> str:
+    """Return the hexadecimal SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_file(root: Path, name: str) -> FileEntry:
+    """Record size and digest of `root/name`."""
+    path = root / name
+    return FileEntry(name=name, size_bytes=path.stat().st_size, sha256=sha256_file(path))
+
+
+def verify_files(root: Path, entries: Iterable[FileEntry], *, remedy: str) -> None:
+    """Check every file against its entry, sizes first; `remedy` ends the message of a failure."""
+    entries = list(entries)
+    for entry in entries:
+        path = safe_child(root, entry.name)
+        if not path.is_file():
+            raise MissingArtefactError(f"{root} has no file {entry.name}; {remedy}")
+        size = path.stat().st_size
+        if size != entry.size_bytes:
+            raise AlteredArtefactError(f"{path} has {size} bytes, its manifest records {entry.size_bytes}; {remedy}")
+    for entry in entries:
+        digest = sha256_file(root / entry.name)
+        if digest != entry.sha256:
+            raise AlteredArtefactError(
+                f"{root / entry.name} has SHA-256 {digest}, its manifest records {entry.sha256}; {remedy}"
+            )
+
+
+def safe_child(root: Path, name: str) -> Path:
+    """Return `root/name`, refusing names that would leave `root`."""
+    relative = Path(name)
+    if relative.is_absolute() or ".." in relative.parts:
+        raise BadArtefactError(f"{root}: the file name {name!r} leaves the artefact's directory")
+    return root / relative
+
+
+def fsync_directory(path: Path) -> None:
+    """Make renames and new names inside `path` survive a power loss."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old contents or the new, never a part."""
+    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:8]}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    fsync_directory(path.parent)
+
+
+@contextmanager
+def new_directory(final: Path) -> Iterator[Path]:
+    """Yield a temporary directory beside `final` that becomes `final` on success and vanishes on failure.
+
+    `final` must not exist. Files are fsynced before the rename, the parent after it.
+    """
+    if final.exists():
+        raise BadArtefactError(f"{final} exists already; choose another name or remove it")
+    final.parent.mkdir(parents=True, exist_ok=True)
+    temporary = final.parent / f"{_TEMPORARY_PREFIX}{final.name}-{uuid.uuid4().hex[:8]}"
+    temporary.mkdir()
+    try:
+        yield temporary
+        _fsync_tree(temporary)
+        temporary.rename(final)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
+    fsync_directory(final.parent)
+
+
+def remove_leftovers(parent: Path) -> None:
+    """Delete what interrupted writers left in `parent`; the caller holds the lock that makes this safe."""
+    for path in parent.glob(f"{_TEMPORARY_PREFIX}*"):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+def _fsync_tree(root: Path) -> None:
+    for path in sorted(root.rglob("*")):
+        if path.is_dir():
+            fsync_directory(path)
+        else:
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    fsync_directory(root)

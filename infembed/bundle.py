@@ -1,0 +1,198 @@
+"""A bundle: everything that serving needs of a model, in one directory, verified before use.
+
+    manifest.json  tokenizer.json  <precision>/document.onnx  query.onnx  instruction.onnx  weights.bin
+
+`instruction.onnx` is missing where the fusion is `concat`. All graphs of a precision read the same weight file.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, JsonValue, ValidationError, model_validator
+
+from infembed.artefacts import FileEntry, describe_file, verify_files
+from infembed.config import Config, explain
+from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
+from infembed.inputs import Fusion, InputType
+
+MANIFEST_FILE = "manifest.json"
+TOKENIZER_FILE = "tokenizer.json"
+SCHEMA_VERSION: Literal[1] = 1
+_REMEDY = "make the bundle again (`make bundle`, or `infembed export`)"
+
+
+class Precision(StrEnum):
+    """Number format of a bundle's graphs."""
+
+    FP32 = "fp32"
+    FP16 = "fp16"
+    INT8 = "int8"
+
+
+class Pooling(StrEnum):
+    """Which token states make the embedding."""
+
+    MEAN = "mean"
+    CLS = "cls"
+
+
+class Tower(StrEnum):
+    """Whether documents share the query side's weights or keep the base model's (index-preserving training)."""
+
+    SHARED = "shared"
+    FROZEN = "frozen"
+
+
+class GraphName(StrEnum):
+    """The graphs of one precision."""
+
+    DOCUMENT = "document"
+    QUERY = "query"
+    INSTRUCTION = "instruction"
+
+
+class MaxTokens(Config):
+    """Longest token sequences the model reads, special tokens included."""
+
+    document: int = Field(gt=2, description="raising it embeds more of a long document, at quadratic cost")
+    query: int = Field(gt=2)
+    instruction: int = Field(gt=2)
+
+
+class BundleManifest(Config):
+    """What a bundle is, what made it, and the digest of every file in it."""
+
+    schema_version: Literal[1] = SCHEMA_VERSION
+    name: str = Field(min_length=1, max_length=200)
+    fusion: Fusion
+    tower: Tower = Tower.SHARED
+    dim: int = Field(gt=0)
+    pooling: Pooling
+    n_positions: int = Field(gt=2, description="position embeddings of the model: instruction and query share them")
+    max_tokens: MaxTokens
+    prompts: dict[InputType, str] = Field(default_factory=dict)
+    precisions: tuple[Precision, ...] = Field(min_length=1)
+    document_fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    files: tuple[FileEntry, ...]
+    made_from: dict[str, JsonValue] = Field(default_factory=dict, description="configuration and input digests")
+    made_with: dict[str, str] = Field(default_factory=dict, description="tool versions")
+
+    @model_validator(mode="after")
+    def _fits_positions(self) -> Self:
+        together = self.max_tokens.query + self.max_tokens.instruction
+        if max(self.max_tokens.document, together) > self.n_positions:
+            raise ValueError(
+                f"max_tokens.document ({self.max_tokens.document}) and max_tokens.query + max_tokens.instruction "
+                f"({together}) must each be at most n_positions ({self.n_positions})"
+            )
+        return self
+
+    @property
+    def max_query_tokens(self) -> int:
+        """Longest token sequence of a query's own text; under `concat` it carries the instruction too."""
+        if self.fusion is Fusion.CONCAT:
+            return self.max_tokens.query + self.max_tokens.instruction
+        return self.max_tokens.query
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A verified bundle on disk; `digest` identifies it as a whole (SHA-256 of its manifest)."""
+
+    path: Path
+    manifest: BundleManifest
+    digest: str
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Read and verify a bundle; refuses a missing, altered or unknown one."""
+        manifest_path = path / MANIFEST_FILE
+        if not manifest_path.is_file():
+            raise MissingArtefactError(f"no bundle at {path} (no {MANIFEST_FILE} there); {_REMEDY}")
+        raw = manifest_path.read_bytes()
+        manifest = _parse_manifest(raw, manifest_path)
+        verify_files(path, manifest.files, remedy=_REMEDY)
+        recorded = {entry.name for entry in manifest.files}
+        for needed in _needed_files(manifest):
+            if needed not in recorded:
+                raise AlteredArtefactError(f"{manifest_path} does not list {needed}; {_REMEDY}")
+        return cls(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
+
+    def graph_path(self, graph: GraphName, precision: Precision) -> Path:
+        """Return the file of a graph, refusing a precision the bundle lacks."""
+        if precision not in self.manifest.precisions:
+            have = ", ".join(self.manifest.precisions)
+            raise BadConfigError(f"bundle {self.path} has precision {have}, not {precision}; choose one it has")
+        return self.path / precision / f"{graph}.onnx"
+
+    @property
+    def graphs_to_load(self) -> list[GraphName]:
+        """The graphs that encoding uses; where query and document graph would be the same, one serves both."""
+        return _graphs_to_load(self.manifest)
+
+
+def write_manifest(directory: Path, manifest_without_files: BundleManifest) -> BundleManifest:
+    """Describe every file in `directory` and write the manifest last."""
+    names = sorted(
+        path.relative_to(directory).as_posix()
+        for path in directory.rglob("*")
+        if path.is_file() and path.name != MANIFEST_FILE
+    )
+    files = tuple(describe_file(directory, name) for name in names)
+    manifest = manifest_without_files.model_copy(update={"files": files})
+    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def document_fingerprint(
+    *,
+    architecture: dict[str, JsonValue],
+    weights_sha256: str,
+    tokenizer_sha256: str,
+    pooling: Pooling,
+    max_tokens: int,
+    prompt: str,
+) -> str:
+    """Digest everything that decides a document's vector, so that an index can tell whose vectors it holds.
+
+    `weights_sha256` is that of the float32 document tower. Precision is left out on purpose: export bounds how far
+    a lower precision may move a vector, and fp32, fp16 and int8 answers over one index stay comparable.
+    """
+    parts = {
+        "architecture": architecture,
+        "weights": weights_sha256,
+        "tokenizer": tokenizer_sha256,
+        "pooling": pooling,
+        "max_tokens": max_tokens,
+        "prompt": prompt,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _graphs_to_load(manifest: BundleManifest) -> list[GraphName]:
+    if manifest.fusion is not Fusion.CONCAT:
+        return [GraphName.DOCUMENT, GraphName.QUERY, GraphName.INSTRUCTION]
+    return [GraphName.DOCUMENT] if manifest.tower is Tower.SHARED else [GraphName.DOCUMENT, GraphName.QUERY]
+
+
+def _needed_files(manifest: BundleManifest) -> list[str]:
+    graphs = {*_graphs_to_load(manifest), GraphName.QUERY}
+    return [TOKENIZER_FILE, *(f"{p}/{graph}.onnx" for p in manifest.precisions for graph in sorted(graphs))]
+
+
+def _parse_manifest(raw: bytes, path: Path) -> BundleManifest:
+    try:
+        data = json.loads(raw)
+    except ValueError as error:
+        raise AlteredArtefactError(f"{path} is not valid JSON ({error}); {_REMEDY}") from error
+    version = data.get("schema_version") if isinstance(data, dict) else None
+    if version != SCHEMA_VERSION:
+        raise BadArtefactError(f"{path} has schema version {version!r}, this release reads {SCHEMA_VERSION}; {_REMEDY}")
+    try:
+        return BundleManifest.model_validate(data)
+    except ValidationError as error:
+        raise AlteredArtefactError(f"{path}: {explain(error)}; {_REMEDY}") from error

@@ -1,0 +1,178 @@
+"""Encode queries and documents with a bundle through ONNX Runtime.
+
+Sessions of one bundle share its weights: `weights.bin` is mapped into memory once and handed to every session as
+its initializers. ONNX Runtime still keeps its own packed copy of the matrices each session multiplies by.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from infembed.bundle import Bundle, GraphName, Precision, Tower
+from infembed.cpu import available_cpus
+from infembed.errors import AlteredArtefactError
+from infembed.inputs import InputType, TextInput
+from infembed.onnx_runtime import ort
+from infembed.tokenization import BundleTokenizer, TokenizedInput
+from infembed.vectors import FloatArray, IntArray, normalize, require_finite
+from infembed.weightfile import shared_initializers
+
+OFFLINE_BATCH_TOKENS = 4096
+
+
+class Encoder(Protocol):
+    """Turns texts into unit vectors; what index building and evaluation need of a model."""
+
+    @property
+    def dim(self) -> int: ...
+
+    @property
+    def document_fingerprint(self) -> str: ...
+
+    def encode_documents(self, texts: Sequence[str]) -> FloatArray:
+        """Return (N, D) unit vectors in the order of the texts."""
+        ...
+
+    def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
+        """Return (B, D) unit vectors in the order of the queries."""
+        ...
+
+
+class OnnxEncoder:
+    """A loaded bundle. `encode` runs one batch; `encode_texts` makes the batches."""
+
+    def __init__(
+        self,
+        bundle: Bundle,
+        *,
+        precision: Precision = Precision.FP32,
+        n_threads: int | None = None,
+        max_batch_tokens: int = OFFLINE_BATCH_TOKENS,
+    ) -> None:
+        self.bundle = bundle
+        self.tokenizer = BundleTokenizer.open(bundle)
+        self._max_batch_tokens = max_batch_tokens
+        self._initializers = shared_initializers(bundle.path / precision)
+        options = _session_options(n_threads or available_cpus())
+        for name, value in self._initializers.items():
+            options.add_initializer(name, value)
+        graphs = bundle.graphs_to_load
+        sessions = {graph: _session(bundle.graph_path(graph, precision), options) for graph in graphs}
+        self._document = sessions[GraphName.DOCUMENT]
+        self._query = sessions.get(GraphName.QUERY, self._document)
+        self._instruction = sessions.get(GraphName.INSTRUCTION)
+
+    @classmethod
+    def open(cls, path: Path, *, n_threads: int | None = None) -> "OnnxEncoder":
+        """Verify and load the bundle at `path`."""
+        return cls(Bundle.open(path), n_threads=n_threads)
+
+    @property
+    def dim(self) -> int:
+        return self.bundle.manifest.dim
+
+    @property
+    def document_fingerprint(self) -> str:
+        return self.bundle.manifest.document_fingerprint
+
+    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray:
+        """Encode one batch; (B, D) float32 in order, pooled but not normalised.
+
+        Queries and documents may be mixed, and so may queries with different instructions or none.
+        """
+        result = np.empty((len(items), self.dim), dtype=np.float32)
+        runs: dict[Callable[[Sequence[TokenizedInput]], FloatArray], list[int]] = {}
+        for row, item in enumerate(items):
+            runs.setdefault(self._path_of(item), []).append(row)
+        for run, rows in runs.items():
+            result[rows] = run([items[row] for row in rows])
+        return result
+
+    def encode_documents(self, texts: Sequence[str]) -> FloatArray:
+        return self.encode_texts([TextInput(text) for text in texts])
+
+    def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
+        return self.encode_texts(queries)
+
+    def encode_texts(self, items: Sequence[TextInput]) -> FloatArray:
+        """Encode any number of inputs in batches of similar length; (N, D) finite unit vectors in order."""
+        tokenized = self.tokenizer.tokenize(items)
+        result = np.empty((len(tokenized), self.dim), dtype=np.float32)
+        for rows in plan_batches([item.n_tokens for item in tokenized], max_batch_tokens=self._max_batch_tokens):
+            result[rows] = self.encode([tokenized[row] for row in rows])
+        return normalize(require_finite(result))
+
+    def _path_of(self, item: TokenizedInput) -> Callable[[Sequence[TokenizedInput]], FloatArray]:
+        """Choose the graph; a plain query of a shared tower is encoded as a document is."""
+        is_shared = self.bundle.manifest.tower is Tower.SHARED
+        if item.input_type is InputType.DOCUMENT or (is_shared and not item.instruction_ids):
+            return self._encode_with_document_graph
+        return self._encode_with_query_graph
+
+    def _encode_with_document_graph(self, items: Sequence[TokenizedInput]) -> FloatArray:
+        return _run(self._document, "embedding", _tokens([item.ids for item in items]))
+
+    def _encode_with_query_graph(self, items: Sequence[TokenizedInput]) -> FloatArray:
+        feeds = _tokens([item.ids for item in items])
+        if self._instruction is not None:
+            unique = list(dict.fromkeys(item.instruction_ids for item in items))
+            index = {instruction: row for row, instruction in enumerate(unique)}
+            instructions = _tokens(unique)
+            feeds["instruction_state"] = _run(self._instruction, "instruction_state", instructions)
+            feeds["instruction_mask"] = instructions["attention_mask"]
+            feeds["instruction_index"] = np.array([index[item.instruction_ids] for item in items], dtype=np.int64)
+        return _run(self._query, "embedding", feeds)
+
+
+def plan_batches(lengths: Sequence[int], *, max_batch_tokens: int) -> Iterator[list[int]]:
+    """Group input numbers, longest first, so that rows x longest row stays within `max_batch_tokens`.
+
+    An input longer than the budget gets a batch of its own.
+    """
+    batch: list[int] = []
+    for number in sorted(range(len(lengths)), key=lambda n: -lengths[n]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > max_batch_tokens:
+            yield batch
+            batch = []
+        batch.append(number)
+    if batch:
+        yield batch
+
+
+def pad(rows: Sequence[Sequence[int]]) -> tuple[IntArray, IntArray]:
+    """Right-pad token ids with zeros; returns ids and mask, both (B, T) with T at least 1."""
+    width = max(1, *map(len, rows))
+    ids = np.zeros((len(rows), width), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for number, row in enumerate(rows):
+        ids[number, : len(row)] = row
+        mask[number, : len(row)] = 1
+    return ids, mask
+
+
+def _tokens(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[Any]]:
+    ids, mask = pad(rows)
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
+    (value,) = session.run([output], dict(feeds))
+    return np.asarray(value, dtype=np.float32)
+
+
+def _session_options(n_threads: int) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = n_threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    return options
+
+
+def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime's exceptions share no base but Exception
+        raise AlteredArtefactError(f"ONNX Runtime cannot load {path}: {error}") from error

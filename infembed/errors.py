@@ -1,0 +1,91 @@
+"""Every error a user can meet, sorted by whose fault it is.
+
+    InfEmbedError
+    ├── BadInputError (ValueError)            the caller's request
+    │   ├── EmptyInputError                   nothing to embed
+    │   ├── InputTooLongError                 more tokens than the model takes, truncation refused
+    │   ├── TooManyInputsError                more inputs in one request than allowed
+    │   └── NotFoundError (LookupError)       no such collection, document or model
+    ├── BadConfigError (ValueError)           settings that cannot work
+    ├── BadArtefactError (ValueError)         a bundle, corpus, index or report on disk
+    │   ├── MissingArtefactError (FileNotFoundError)
+    │   ├── AlteredArtefactError              contents do not match the manifest
+    │   └── MismatchedArtefactError           two good artefacts that do not belong together
+    ├── OverloadedError (RuntimeError)        try again later
+    │   └── UnavailableError                  still loading, or shutting down
+    ├── DeadlineExceededError (TimeoutError)  the caller's time ran out before the work began
+    └── NonFiniteError (ArithmeticError)      the model produced NaN or infinity: our bug
+
+A message states what was found, what was expected, and what to do.
+"""
+
+
+class InfEmbedError(Exception):
+    """Base of all errors raised on purpose."""
+
+
+class BadInputError(InfEmbedError, ValueError):
+    """The request cannot be served as it is; `param` names the offending field."""
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.param = param
+
+
+class EmptyInputError(BadInputError):
+    """An input without any text."""
+
+
+class InputTooLongError(BadInputError):
+    """An input with more tokens than the model takes, and truncation was refused."""
+
+
+class TooManyInputsError(BadInputError):
+    """More inputs in one request than the service accepts."""
+
+
+class NotFoundError(BadInputError, LookupError):
+    """The named collection, document or model does not exist."""
+
+
+class BadConfigError(InfEmbedError, ValueError):
+    """Settings that contradict each other or their bounds."""
+
+
+class BadArtefactError(InfEmbedError, ValueError):
+    """An artefact on disk cannot be used."""
+
+
+class MissingArtefactError(BadArtefactError, FileNotFoundError):
+    """A file or directory that an artefact needs is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class AlteredArtefactError(BadArtefactError):
+    """A file's size or digest is not the one its manifest records."""
+
+
+class MismatchedArtefactError(BadArtefactError):
+    """Two sound artefacts that do not belong together, such as an index and another model's bundle."""
+
+
+class OverloadedError(InfEmbedError, RuntimeError):
+    """The service has as much work as it can finish in time; `retry_after_s` says when to try again."""
+
+    def __init__(self, message: str, *, retry_after_s: float) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class UnavailableError(OverloadedError):
+    """The service is loading or draining."""
+
+
+class DeadlineExceededError(InfEmbedError, TimeoutError):
+    """The request's time ran out while it waited; it never reached the model."""
+
+
+class NonFiniteError(InfEmbedError, ArithmeticError):
+    """The model's output held NaN or infinity."""

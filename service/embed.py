@@ -1,0 +1,78 @@
+"""`POST /embed`, `/`, `/similarity`: the routes of text-embeddings-inference, with instructions."""
+
+import numpy as np
+from fastapi import APIRouter, Response
+
+from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
+from infembed.inputs import TextInput
+from service.pipeline import Pipeline, make_inputs
+from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
+from service.schemas import EmbedRequest, SimilarityParameters, SimilarityRequest
+from service.settings import Settings
+
+
+def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRouter:
+    """Make the router of the native embedding routes."""
+    router = APIRouter(route_class=JsonRoute, tags=["embed"])
+
+    @router.post("/embed", response_model=list[list[float]], responses=documented(*WORK_ERRORS))
+    async def embed(request: EmbedRequest) -> Response:
+        """Embed texts, each with its own instruction, a common one, or none; always a list of vectors."""
+        refuse_prompt(request.prompt_name)
+        refuse_dimensions(request.dimensions, dim)
+        items = make_inputs(
+            request.inputs,
+            instruction=request.instruction,
+            input_type=request.input_type,
+            max_inputs=settings.max_client_batch,
+        )
+        embedded = await pipeline.embed(
+            items,
+            normalized=request.normalize,
+            truncate=request.truncate is not False,
+            direction=request.truncation_direction,
+        )
+        return json_response(embedded.vectors, headers=embedded.headers())
+
+    router.add_api_route(
+        "/", embed, methods=["POST"], response_model=list[list[float]], responses=documented(*WORK_ERRORS)
+    )
+
+    @router.post("/similarity", response_model=list[float], responses=documented(*WORK_ERRORS))
+    async def similarity(request: SimilarityRequest) -> Response:
+        """Return the cosine similarity of one sentence with each of many."""
+        parameters = request.parameters or SimilarityParameters()
+        refuse_prompt(parameters.prompt_name)
+        sentences = request.inputs.sentences
+        if not sentences:
+            raise EmptyInputError("sentences is an empty list; give at least one text", param="sentences")
+        if len(sentences) + 1 > settings.max_client_batch:
+            raise TooManyInputsError(
+                f"sentences has {len(sentences)} texts, at most {settings.max_client_batch - 1} fit one request"
+            )
+        texts = [TextInput(text) for text in (request.inputs.source_sentence, *sentences)]
+        embedded = await pipeline.embed(
+            texts, truncate=parameters.truncate is not False, direction=parameters.truncation_direction
+        )
+        scores = np.ascontiguousarray(embedded.vectors[1:] @ embedded.vectors[0])
+        return json_response(scores, headers=embedded.headers())
+
+    return router
+
+
+def refuse_prompt(name: str | None) -> None:
+    """Refuse a named prompt: this model has none, and asking for one is a mistake worth hearing about."""
+    if name is not None:
+        raise BadInputError(
+            f"prompt_name is {name!r}, but this model has no named prompts; use instruction instead",
+            param="prompt_name",
+        )
+
+
+def refuse_dimensions(wanted: int | None, dim: int) -> None:
+    """Refuse shorter vectors: this model was not trained for them, and cutting would silently cost quality."""
+    if wanted is not None and wanted != dim:
+        raise BadInputError(
+            f"dimensions is {wanted}, but this model's vectors have {dim} and cannot be shortened; leave it out",
+            param="dimensions",
+        )

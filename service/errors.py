@@ -1,0 +1,68 @@
+"""One table from error to status code, and the two shapes an error body has."""
+
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from infembed import errors
+
+INTERNAL_MESSAGE = "the service failed on this request; the log has the details under its request id"
+
+
+class Problem(NamedTuple):
+    """What a client is told."""
+
+    status: int
+    error_type: str
+    message: str
+    param: str | None = None
+    headers: Mapping[str, str] = {}
+
+
+_TABLE: tuple[tuple[type[Exception], int, str], ...] = (
+    (errors.EmptyInputError, 400, "Empty"),
+    (errors.NotFoundError, 404, "NotFound"),
+    (errors.InputTooLongError, 422, "Validation"),
+    (errors.TooManyInputsError, 422, "Validation"),
+    (errors.BadInputError, 400, "Validation"),
+    (errors.UnavailableError, 503, "Unhealthy"),
+    (errors.OverloadedError, 429, "Overloaded"),
+    (errors.DeadlineExceededError, 504, "Timeout"),
+    (errors.NonFiniteError, 500, "Backend"),
+)
+"""First match wins; anything else is our fault: 500."""
+
+_OPENAI_TYPES = {
+    400: "invalid_request_error",
+    404: "invalid_request_error",
+    405: "invalid_request_error",
+    413: "invalid_request_error",
+    415: "invalid_request_error",
+    422: "invalid_request_error",
+    429: "rate_limit_exceeded",
+}
+
+
+def problem_of(error: Exception) -> Problem:
+    """Say what a client is told of an error."""
+    for kind, status, error_type in _TABLE:
+        if isinstance(error, kind):
+            param = error.param if isinstance(error, errors.BadInputError) else None
+            return Problem(status, error_type, str(error), param, _retry_headers(error))
+    return Problem(500, "Backend", INTERNAL_MESSAGE)
+
+
+def body_of(problem: Problem, path: str) -> dict[str, object]:
+    """Shape an error for the route: OpenAI's nesting under /v1 and /embeddings, flat elsewhere."""
+    if path.startswith("/v1/") or path == "/embeddings":
+        kind = _OPENAI_TYPES.get(problem.status, "server_error")
+        detail = {"message": problem.message, "type": kind, "param": problem.param, "code": problem.error_type.lower()}
+        return {"error": detail}
+    return {"error": problem.message, "error_type": problem.error_type}
+
+
+def _retry_headers(error: Exception) -> Mapping[str, str]:
+    if not isinstance(error, errors.OverloadedError):
+        return {}
+    seconds = error.retry_after_s
+    return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(max(1, math.ceil(seconds * 1000)))}

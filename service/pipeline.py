@@ -1,0 +1,172 @@
+"""The path every text takes: tokenize off the event loop, queue, encode, normalise."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from infembed.bundle import Bundle
+from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
+from infembed.inputs import InputType, TextInput
+from infembed.tokenization import TokenizedInput, TruncationDirection
+from infembed.vectors import FloatArray, normalize
+from service.metrics import Metrics, Stage
+from service.queue import BatchQueue
+from service.settings import Settings
+
+_TOKENIZER_THREADS = 2
+
+
+class Tokenizer(Protocol):
+    """What the service needs of a tokenizer."""
+
+    def tokenize(
+        self, items: Sequence[TextInput], *, truncate: bool = True, direction: TruncationDirection = ...
+    ) -> list[TokenizedInput]: ...
+
+
+class ServedEncoder(Protocol):
+    """What the service needs of a model; `infembed.encoder.OnnxEncoder` is one."""
+
+    @property
+    def bundle(self) -> Bundle: ...
+
+    @property
+    def tokenizer(self) -> Tokenizer: ...
+
+    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """Vectors of one request, (N, D), and what making them took."""
+
+    vectors: FloatArray
+    n_tokens: int
+    n_characters: int
+    n_truncated: int
+    tokenize_s: float
+    queue_s: float
+    inference_s: float
+
+    def headers(self) -> dict[str, str]:
+        """Write the timing headers of text-embeddings-inference, in milliseconds."""
+        total = self.tokenize_s + self.queue_s + self.inference_s
+        return {
+            "x-compute-type": "cpu",
+            "x-compute-time": _ms(total),
+            "x-compute-characters": str(self.n_characters),
+            "x-compute-tokens": str(self.n_tokens),
+            "x-total-time": _ms(total),
+            "x-tokenization-time": _ms(self.tokenize_s),
+            "x-queue-time": _ms(self.queue_s),
+            "x-inference-time": _ms(self.inference_s),
+            "x-truncated-inputs": str(self.n_truncated),
+        }
+
+
+class Pipeline:
+    """Encodes the texts of requests through one queue."""
+
+    def __init__(self, encoder: ServedEncoder, metrics: Metrics, settings: Settings) -> None:
+        self._encoder = encoder
+        self._metrics = metrics
+        self._settings = settings
+        self._tokenizers = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenize")
+        self.queue = BatchQueue(
+            encoder.encode,
+            metrics,
+            max_batch_tokens=settings.max_batch_tokens,
+            max_queued_tokens=settings.max_queued_tokens,
+        )
+
+    async def embed(
+        self,
+        items: Sequence[TextInput],
+        *,
+        normalized: bool = True,
+        truncate: bool = True,
+        direction: TruncationDirection = TruncationDirection.RIGHT,
+    ) -> Embedded:
+        """Encode the texts of one request, in order."""
+        started = time.perf_counter()
+        loop = asyncio.get_running_loop()
+        tokenized = await loop.run_in_executor(self._tokenizers, self._tokenize, items, truncate, direction)
+        tokenize_s = time.perf_counter() - started
+        rows, times = await self.queue.run(tokenized, timeout_s=self._settings.request_timeout_s)
+        vectors = np.stack(rows)
+        n_truncated = sum(item.is_truncated for item in tokenized)
+        self._metrics.truncated(n_truncated)
+        self._metrics.stage(Stage.TOKENIZE, tokenize_s)
+        self._metrics.stage(Stage.QUEUE, times.queue_s)
+        self._metrics.stage(Stage.INFERENCE, times.inference_s)
+        return Embedded(
+            vectors=normalize(vectors) if normalized else vectors,
+            n_tokens=sum(item.n_tokens for item in tokenized),
+            n_characters=sum(len(item.text) for item in items),
+            n_truncated=n_truncated,
+            tokenize_s=tokenize_s,
+            queue_s=times.queue_s,
+            inference_s=times.inference_s,
+        )
+
+    async def probe(self) -> None:
+        """Run one short text through the model, as readiness asks."""
+        await self.embed([TextInput("ready?")])
+
+    async def drain(self) -> None:
+        """Finish what was admitted, then stop the threads."""
+        await self.queue.drain()
+        self._tokenizers.shutdown(wait=True)
+
+    def _tokenize(
+        self, items: Sequence[TextInput], truncate: bool, direction: TruncationDirection
+    ) -> list[TokenizedInput]:
+        return self._encoder.tokenizer.tokenize(items, truncate=truncate, direction=direction)
+
+
+def make_inputs(
+    texts: str | Sequence[str],
+    *,
+    instruction: str | Sequence[str | None] | None,
+    input_type: InputType | None,
+    max_inputs: int,
+    field: str = "inputs",
+) -> list[TextInput]:
+    """Pair texts with their instructions; refuses an empty list, too many, and instructions that do not fit."""
+    many = [texts] if isinstance(texts, str) else list(texts)
+    if not many:
+        raise EmptyInputError(f"{field} is an empty list; give at least one text", param=field)
+    if len(many) > max_inputs:
+        raise TooManyInputsError(f"{field} has {len(many)} texts, at most {max_inputs} fit one request", param=field)
+    if instruction is None or isinstance(instruction, str):
+        instructions = [instruction] * len(many)
+    else:
+        instructions = list(instruction)
+    if len(instructions) != len(many):
+        raise InstructionCountError(len(instructions), len(many))
+    has_instruction = any(instructions)
+    side = input_type or (InputType.QUERY if has_instruction else InputType.DOCUMENT)
+    if has_instruction and side is InputType.DOCUMENT:
+        raise BadInputError(
+            "an instruction belongs to queries, and input_type is document; leave one of them out", param="instruction"
+        )
+    return [TextInput(text, side, one) for text, one in zip(many, instructions, strict=True)]
+
+
+class InstructionCountError(TooManyInputsError):
+    """As many instructions as texts are needed, or one for all."""
+
+    def __init__(self, n_instructions: int, n_texts: int) -> None:
+        super().__init__(
+            f"instruction has {n_instructions} entries for {n_texts} texts; give one string for all, or one entry each",
+            param="instruction",
+        )
+
+
+def _ms(seconds: float) -> str:
+    return f"{seconds * 1000:.3f}"

@@ -1,0 +1,61 @@
+"""JSON in and out: bodies parsed by orjson, refused where they are not JSON, answers written from NumPy."""
+
+from collections.abc import Callable, Coroutine, Mapping
+from typing import Any
+
+import orjson
+from fastapi import HTTPException, Request, Response
+from fastapi.routing import APIRoute
+
+from service.schemas import ErrorBody, OpenAIErrorBody
+
+_DESCRIPTIONS = {
+    400: "The request is not valid",
+    404: "There is no such thing",
+    408: "The body took too long to arrive",
+    413: "The body is too large",
+    415: "The body is not JSON",
+    422: "A field has a wrong type or value",
+    429: "Too much is waiting; try again after Retry-After",
+    500: "The model failed",
+    503: "Loading or shutting down",
+    504: "The request waited too long",
+}
+
+
+class JsonRequest(Request):
+    """A request whose body must be strict JSON: no NaN, valid UTF-8."""
+
+    async def json(self) -> Any:
+        return orjson.loads(await self.body())
+
+
+class JsonRoute(APIRoute):
+    """Refuses bodies that say they are something other than JSON, parses the rest strictly."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_json(request: Request) -> Response:
+            content_type = request.headers.get("content-type", "application/json")
+            if request.method == "POST" and "json" not in content_type.lower():
+                raise HTTPException(415, f"the body is {content_type}; send JSON with content-type: application/json")
+            return await handle(JsonRequest(request.scope, request.receive))
+
+        return handle_json
+
+
+def json_response(content: object, *, headers: Mapping[str, str] | None = None, status: int = 200) -> Response:
+    """Answer with JSON; NumPy arrays are written as they are."""
+    body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+    return Response(body, status_code=status, headers=dict(headers or {}), media_type="application/json")
+
+
+def documented(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
+    """Describe the error answers of a route for OpenAPI."""
+    model = OpenAIErrorBody if openai else ErrorBody
+    return {status: {"model": model, "description": _DESCRIPTIONS[status]} for status in statuses}
+
+
+WORK_ERRORS = (400, 408, 413, 415, 422, 429, 500, 503, 504)
+"""What a route that runs the model may answer besides 200."""

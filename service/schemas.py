@@ -1,0 +1,157 @@
+"""Requests and responses as the API documents them. Types are strict: nothing is guessed from a wrong one."""
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+
+from infembed.inputs import InputType
+from infembed.tokenization import TruncationDirection
+
+
+class _Request(BaseModel):
+    """A native request: unknown keys are refused, so that a misspelt option is not silently ignored."""
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, strict=True)
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _input_type(value: object) -> object:
+    """`passage` is the paper's word for document; both are accepted, in any case."""
+    value = _lower(value)
+    return InputType.DOCUMENT if value == "passage" else _enum(InputType, value)
+
+
+def _direction(value: object) -> object:
+    return _enum(TruncationDirection, _lower(value))
+
+
+def _enum(kind: type[InputType] | type[TruncationDirection], value: object) -> object:
+    if isinstance(value, str):
+        try:
+            return kind(value)
+        except ValueError:
+            raise ValueError(f"must be one of {', '.join(kind)}") from None
+    return value
+
+
+Side = Annotated[InputType, BeforeValidator(_input_type)]
+Direction = Annotated[TruncationDirection, BeforeValidator(_direction)]
+Texts = str | list[str]
+
+
+class EmbedRequest(_Request):
+    """`POST /embed`: a superset of text-embeddings-inference."""
+
+    inputs: Texts = Field(description="One text or many; always answered by a list of vectors.")
+    instruction: str | list[str | None] | None = Field(
+        default=None, description="How the result must be: one for all inputs, or one for each (null: none)."
+    )
+    input_type: Side | None = Field(
+        default=None, description="`query` or `document` (`passage`); default: query when an instruction is given."
+    )
+    normalize: bool = Field(default=True, description="Scale vectors to unit length.")
+    truncate: bool | None = Field(default=True, description="Cut texts that are too long; false refuses them (422).")
+    truncation_direction: Direction = Field(default=TruncationDirection.RIGHT, description="Which end is cut.")
+    prompt_name: str | None = Field(default=None, description="Not used by this model; any name is refused.")
+    dimensions: int | None = Field(default=None, ge=1, description="Only the model's own number is accepted.")
+
+
+class SearchRequest(_Request):
+    """`POST /search`."""
+
+    query: str = Field(description="What to look for.")
+    instruction: str | None = Field(default=None, description="How the result must be.")
+    k: int = Field(default=10, ge=1, description="How many documents.")
+    offset: int = Field(default=0, ge=0, description="Documents to skip, for paging.")
+    collection: str | None = Field(default=None, description="Default: the service's default collection.")
+    score_threshold: float | None = Field(default=None, ge=-1, le=1, description="Leave out documents below this.")
+    mode: Literal["dense", "lexical", "hybrid"] = Field(default="dense", description="Only dense is built so far.")
+    filter: dict[str, JsonValue] | None = Field(default=None, description="Not built so far.")
+    explain: bool = Field(default=False, description="Add each result's rank without the instruction.")
+
+
+class SearchResult(BaseModel):
+    """One document of the answer; `rank_without_instruction` comes with `explain`, null: not among the first 100."""
+
+    id: str
+    score: float
+    text: str
+    metadata: dict[str, JsonValue]
+    rank_without_instruction: int | None = None
+
+
+class InstructionEffect(BaseModel):
+    """How much the instruction changed this search."""
+
+    query_shift: float = Field(description="1 - cosine between the query with and without the instruction.")
+    rank_churn: float = Field(description="Share of the results that were not among the first k without it.")
+
+
+class SearchResponse(BaseModel):
+    """Documents, best first."""
+
+    results: list[SearchResult]
+    collection: str
+    truncated: bool
+    effect: InstructionEffect | None = None
+
+
+class OpenAIEmbeddingsRequest(BaseModel):
+    """`POST /v1/embeddings`: OpenAI's shape, `instruction` and `input_type` as extra keys, others ignored."""
+
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
+
+    input: Texts | list[int] | list[list[int]] = Field(description="Texts; token ids are refused (400).")
+    model: str | None = None
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: int | None = Field(default=None, ge=1)
+    user: str | None = None
+    instruction: str | list[str | None] | None = None
+    input_type: Side | None = None
+
+
+class SimilarityInputs(_Request):
+    """A sentence and those to compare it with."""
+
+    source_sentence: str
+    sentences: list[str]
+
+
+class SimilarityParameters(_Request):
+    """Options of a comparison."""
+
+    truncate: bool | None = True
+    truncation_direction: Direction = TruncationDirection.RIGHT
+    prompt_name: str | None = None
+
+
+class SimilarityRequest(_Request):
+    """`POST /similarity`: cosine of one sentence with many."""
+
+    inputs: SimilarityInputs
+    parameters: SimilarityParameters | None = None
+
+
+class ErrorBody(BaseModel):
+    """An error of a native route."""
+
+    error: str
+    error_type: str
+
+
+class OpenAIErrorDetail(BaseModel):
+    """An error of a `/v1` route."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | int | None
+
+
+class OpenAIErrorBody(BaseModel):
+    """The body OpenAI's clients read."""
+
+    error: OpenAIErrorDetail

@@ -1,0 +1,67 @@
+"""The HTTP server around the application: a socket of ours, a drained end."""
+
+import errno
+import signal
+import socket
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+from infembed.errors import BadConfigError
+from service.settings import Settings
+
+_BACKLOG = 2048
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Bind the port before anything heavy is loaded; a port in use is one sentence."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        if error.errno == errno.EADDRINUSE:
+            raise BadConfigError(f"port {port} on {host} is in use; choose another with --port") from error
+        raise BadConfigError(f"cannot listen on {host} port {port}: {error.strerror}") from error
+    return listener
+
+
+class _Server(uvicorn.Server):
+    """Says when it is ready, and turns unready as soon as it is told to stop."""
+
+    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._application = app
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._application.state.life.is_draining = True
+        super().handle_exit(sig, frame)
+
+
+def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: Callable[[], None]) -> None:
+    """Serve until SIGTERM or SIGINT; running requests get time to finish."""
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=int(settings.drain_timeout_s),
+    )
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        # uvicorn repeats the signal to the handlers it found once everything is drained; an ordered end is no failure.
+        signal.signal(sig, lambda *_: None)
+    _Server(config, app, on_ready).run(sockets=[listener])

@@ -1,0 +1,53 @@
+"""The service's settings: the only reader of the environment (`INFEMBED_...`)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """Everything an operator can set, each as an environment variable `INFEMBED_<NAME>`."""
+
+    model_config = SettingsConfigDict(env_prefix="INFEMBED_", frozen=True, extra="forbid", allow_inf_nan=False)
+
+    bundle: Path = Field(default=Path(".cache/bundle"), description="Directory of the model bundle.")
+    collections: Path | None = Field(
+        default=None, description="Directory whose sub-directories are collections; unset: only embeddings are served."
+    )
+    default_collection: str | None = Field(
+        default=None, description="Searched when a request names none; unset: the only one there is."
+    )
+    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    threads: int | None = Field(
+        default=None, ge=1, le=512, description="Threads of the model; unset: the processors this process may use."
+    )
+    max_batch_tokens: int = Field(
+        default=4096,
+        ge=64,
+        description="Padded tokens of one batch (rows x longest). Raising it lets a batch take longer: more throughput "
+        "where the device is not full, more latency where it is.",
+    )
+    max_queued_tokens: int = Field(
+        default=262_144,
+        ge=64,
+        description="Tokens that may wait. Raising it turns refusals (429) into longer waits.",
+    )
+    max_client_batch: int = Field(default=2048, ge=1, description="Inputs of one request; more are refused.")
+    max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Size of a request body; more is a 413.")
+    max_k: int = Field(default=1000, ge=1, le=16_384, description="Largest k + offset of a search.")
+    request_timeout_s: float = Field(
+        default=30.0, gt=0, le=3600, description="A request that waits longer in the queue is dropped with 504."
+    )
+    body_timeout_s: float = Field(default=20.0, gt=0, le=600, description="Time a client may take to send a body.")
+    drain_timeout_s: float = Field(
+        default=30.0, gt=0, le=600, description="On SIGTERM, time that running requests get to finish."
+    )
+    ready_within_s: float = Field(
+        default=10.0, gt=0, le=600, description="Readiness needs a forward pass no older than this."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="Least severe log level."
+    )

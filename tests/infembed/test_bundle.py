@@ -1,0 +1,120 @@
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from infembed.bundle import Bundle, GraphName, MaxTokens, Pooling, Precision, document_fingerprint
+from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
+from infembed.inputs import Fusion
+
+
+@pytest.fixture
+def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+def _edit_manifest(bundle: Path, change: Callable[[dict[str, object]], None]) -> None:
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    change(data)
+    path.write_text(json.dumps(data))
+
+
+def test_a_sound_bundle_opens(any_tiny_bundle: Path) -> None:
+    bundle = Bundle.open(any_tiny_bundle)
+    assert bundle.manifest.dim == 32
+    assert len(bundle.digest) == 64
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "fp32/document.onnx", "fp32/query.onnx", "fp32/weights.bin"])
+def test_a_missing_file_is_named(copy: Path, name: str) -> None:
+    (copy / name).unlink()
+    with pytest.raises(MissingArtefactError, match=name):
+        Bundle.open(copy)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", "fp32/document.onnx", "fp32/query.onnx", "fp32/weights.bin"])
+def test_one_changed_byte_is_refused(copy: Path, name: str) -> None:
+    data = bytearray((copy / name).read_bytes())
+    data[len(data) // 2] ^= 1
+    (copy / name).write_bytes(data)
+    with pytest.raises(AlteredArtefactError, match="SHA-256"):
+        Bundle.open(copy)
+
+
+def test_no_bundle_at_all_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtefactError, match="no bundle at .*make bundle"):
+        Bundle.open(tmp_path / "absent")
+
+
+def test_a_manifest_that_is_not_json_is_refused(copy: Path) -> None:
+    (copy / "manifest.json").write_text("{")
+    with pytest.raises(AlteredArtefactError, match="not valid JSON"):
+        Bundle.open(copy)
+
+
+def test_a_later_schema_version_is_refused(copy: Path) -> None:
+    _edit_manifest(copy, lambda data: data.update(schema_version=2))
+    with pytest.raises(BadArtefactError, match="schema version 2, this release reads 1"):
+        Bundle.open(copy)
+
+
+def test_a_manifest_with_an_unlisted_graph_is_refused(copy: Path) -> None:
+    _edit_manifest(copy, lambda data: data.update(files=[f for f in data["files"] if "query" not in f["name"]]))  # type: ignore[attr-defined]
+    with pytest.raises(AlteredArtefactError, match="does not list fp32/query.onnx"):
+        Bundle.open(copy)
+
+
+def test_a_file_outside_the_bundle_is_refused(copy: Path) -> None:
+    entry = {"name": "../secret", "size_bytes": 0, "sha256": "0" * 64}
+    _edit_manifest(copy, lambda data: data["files"].append(entry))  # type: ignore[attr-defined]
+    with pytest.raises(BadArtefactError, match="leaves"):
+        Bundle.open(copy)
+
+
+def test_instruction_and_query_must_fit_the_positions_together(copy: Path) -> None:
+    _edit_manifest(copy, lambda data: data.update(max_tokens={"document": 8, "query": 40, "instruction": 40}))
+    with pytest.raises(AlteredArtefactError, match=r"must each be at most n_positions \(64\)"):
+        Bundle.open(copy)
+
+
+def test_a_precision_the_bundle_lacks_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(BadConfigError, match="has precision fp32, not int8"):
+        Bundle.open(tiny_bundle).graph_path(GraphName.DOCUMENT, Precision.INT8)
+
+
+def test_the_fingerprint_follows_everything_that_decides_a_document_vector() -> None:
+    base: dict[str, object] = {
+        "architecture": {"dim": 4},
+        "weights_sha256": "a",
+        "tokenizer_sha256": "b",
+        "pooling": Pooling.MEAN,
+        "max_tokens": 8,
+        "prompt": "",
+    }
+    changes: list[dict[str, object]] = [
+        {"architecture": {"dim": 5}},
+        {"weights_sha256": "c"},
+        {"tokenizer_sha256": "c"},
+        {"pooling": Pooling.CLS},
+        {"max_tokens": 9},
+        {"prompt": "passage: "},
+    ]
+    digests = {document_fingerprint(**{**base, **change}) for change in [{}, *changes]}  # type: ignore[arg-type]
+    assert len(digests) == len(changes) + 1
+
+
+def test_bundles_of_one_base_share_their_fingerprint_whatever_the_fusion(
+    tiny_bundle: Path, any_tiny_bundle: Path
+) -> None:
+    prints = {Bundle.open(path).manifest.document_fingerprint for path in (tiny_bundle, any_tiny_bundle)}
+    assert len(prints) == 1
+
+
+def test_concat_gives_the_query_the_instructions_room(any_tiny_bundle: Path) -> None:
+    manifest = Bundle.open(any_tiny_bundle).manifest
+    expected = 64 if manifest.fusion is Fusion.CONCAT else 32
+    assert manifest.max_tokens == MaxTokens(document=48, query=32, instruction=32)
+    assert manifest.max_query_tokens == expected

@@ -1,0 +1,82 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from infembed.bundle import Bundle
+from infembed.encoder import OnnxEncoder, pad, plan_batches
+from infembed.inputs import Fusion, InputType, TextInput
+
+TOLERANCE = 1e-5
+INSTRUCTIONS = [None, "no yeast", "only for a child and not with salt", "expert guide", "no yeast"]
+
+
+def _queries() -> list[TextInput]:
+    texts = ["bread", "why is the dough not done", "bike chain", "road " * 20, "oven"]
+    return [TextInput(text, InputType.QUERY, why) for text, why in zip(texts, INSTRUCTIONS, strict=True)]
+
+
+def test_a_batch_of_different_instructions_equals_each_query_alone(any_tiny_bundle: Path) -> None:
+    encoder = OnnxEncoder.open(any_tiny_bundle)
+    together = encoder.encode_queries(_queries())
+    alone = np.concatenate([encoder.encode_queries([query]) for query in _queries()])
+    np.testing.assert_allclose(together, alone, atol=TOLERANCE)
+
+
+def test_queries_and_documents_share_a_batch(any_tiny_bundle: Path) -> None:
+    encoder = OnnxEncoder.open(any_tiny_bundle)
+    mixed = [*_queries(), TextInput("the bread dough"), TextInput("a bike")]
+    batch = encoder.encode(encoder.tokenizer.tokenize(mixed))
+    alone = np.concatenate([encoder.encode(encoder.tokenizer.tokenize([item])) for item in mixed])
+    np.testing.assert_allclose(batch, alone, atol=TOLERANCE)
+
+
+def test_without_instruction_a_query_is_encoded_as_a_document(any_tiny_bundle: Path) -> None:
+    encoder = OnnxEncoder.open(any_tiny_bundle)
+    query = encoder.encode_queries([TextInput("why bread", InputType.QUERY)])
+    np.testing.assert_array_equal(query, encoder.encode_documents(["why bread"]))
+
+
+def test_an_instruction_moves_the_query(any_tiny_bundle: Path) -> None:
+    encoder = OnnxEncoder.open(any_tiny_bundle)
+    plain, instructed = encoder.encode_queries(
+        [TextInput("why bread", InputType.QUERY), TextInput("why bread", InputType.QUERY, "no yeast for a child")]
+    )
+    assert plain @ instructed < 0.9999
+
+
+def test_vectors_have_unit_length_and_keep_the_order_of_the_texts(tiny_bundle: Path) -> None:
+    encoder = OnnxEncoder(Bundle.open(tiny_bundle), max_batch_tokens=16)
+    texts = ["bread " * n for n in (9, 1, 30, 2, 2, 17)]
+    vectors = encoder.encode_documents(texts)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+    for text, vector in zip(texts, vectors, strict=True):
+        np.testing.assert_allclose(encoder.encode_documents([text])[0], vector, atol=TOLERANCE)
+
+
+def test_nothing_to_encode_gives_no_rows(tiny_bundle: Path) -> None:
+    assert OnnxEncoder.open(tiny_bundle).encode_documents([]).shape == (0, 32)
+
+
+def test_concat_equals_the_document_of_the_joined_text(tmp_path_factory: pytest.TempPathFactory) -> None:
+    from tests.tiny import make_tiny_bundle
+
+    encoder = OnnxEncoder.open(make_tiny_bundle(tmp_path_factory.mktemp("concat"), fusion=Fusion.CONCAT))
+    query = encoder.encode_queries([TextInput("why bread", InputType.QUERY, "no yeast")])
+    np.testing.assert_array_equal(query, encoder.encode_documents(["why bread no yeast"]))
+
+
+@given(st.lists(st.integers(1, 50), max_size=60), st.integers(1, 200))
+def test_plans_hold_every_input_once_within_the_budget(lengths: list[int], budget: int) -> None:
+    batches = list(plan_batches(lengths, max_batch_tokens=budget))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        assert len(batch) == 1 or len(batch) * max(lengths[row] for row in batch) <= budget
+
+
+def test_padding_marks_real_tokens() -> None:
+    ids, mask = pad([(5, 6), (), (7,)])
+    assert ids.tolist() == [[5, 6], [0, 0], [7, 0]]
+    assert mask.tolist() == [[1, 1], [0, 0], [1, 0]]

@@ -1,0 +1,78 @@
+"""The application around fakes, and a client for it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from starlette.testclient import TestClient
+
+from index.collection import Hit
+from infembed.bundle import Bundle
+from infembed.encoder import OnnxEncoder
+from infembed.tokenization import BundleTokenizer, TokenizedInput
+from infembed.vectors import FloatArray
+from service.app import create_app
+from service.settings import Settings
+
+
+class FaultyEncoder:
+    """The tiny real model, which can be told to fail."""
+
+    def __init__(self, path: Path) -> None:
+        self._real = OnnxEncoder.open(path, n_threads=1)
+        self.fault: Exception | float | None = None
+
+    @property
+    def bundle(self) -> Bundle:
+        return self._real.bundle
+
+    @property
+    def tokenizer(self) -> BundleTokenizer:
+        return self._real.tokenizer
+
+    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray:
+        if isinstance(self.fault, Exception):
+            raise self.fault
+        vectors = self._real.encode(items)
+        return vectors if self.fault is None else np.full_like(vectors, self.fault)
+
+
+class ListCollection:
+    """A collection that ranks its documents by inner product, one by one."""
+
+    def __init__(self, name: str, vectors: FloatArray, texts: Sequence[str]) -> None:
+        self.name = name
+        self._vectors = vectors
+        self._texts = list(texts)
+        self.generation = "gen-000001-00000000"
+        self.built_at = "2026-01-01T00:00:00+00:00"
+        self.size_bytes = vectors.nbytes
+        self.is_closed = False
+
+    @property
+    def n_documents(self) -> int:
+        return len(self._texts)
+
+    def search(self, vectors: FloatArray, *, k: int, offset: int = 0) -> list[list[Hit]]:
+        found = []
+        for query in vectors:
+            scores = self._vectors @ query
+            order = np.argsort(-scores, kind="stable")[offset : offset + k]
+            found.append([Hit(f"d{i}", float(scores[i]), self._texts[i], {"number": int(i)}) for i in order])
+        return found
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+TEXTS = ["bread dough for a child", "bread dough for an expert", "bike chain", "road", "oven and yeast"]
+
+
+def make_client(path: Path, **settings: Any) -> tuple[TestClient, FaultyEncoder, ListCollection]:
+    """Start the application on a tiny real model and a list of documents."""
+    encoder = FaultyEncoder(path)
+    vectors = OnnxEncoder.open(path, n_threads=1).encode_documents(TEXTS)
+    collection = ListCollection("words", vectors, TEXTS)
+    app = create_app(Settings(**settings), encoder=encoder, collections=[collection])
+    return TestClient(app, raise_server_exceptions=False), encoder, collection

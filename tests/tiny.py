@@ -1,0 +1,111 @@
+"""A tiny real model: random weights, a real tokenizer, the real graphs and the real assembly."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.pre_tokenizers import BertPreTokenizer
+from tokenizers.processors import TemplateProcessing
+
+from infembed.artefacts import sha256_file
+from infembed.bundle import MaxTokens, Pooling
+from infembed.inputs import Fusion
+from model_export.assemble import BaseWeights, assemble
+from model_export.recipe import write_recipe
+
+SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
+DEMO_TEXT = (
+    "the a is of to in for and not no only on with about how why what when bread dough oven yeast flour water "
+    "salt bike tyre chain brake road child adult expert beginner guide list story cost price cause cure risk"
+)
+WORDS = sorted(set(DEMO_TEXT.split()))
+
+CONFIG = {
+    "model_type": "bert",
+    "hidden_act": "gelu",
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "max_position_embeddings": 64,
+    "type_vocab_size": 2,
+    "layer_norm_eps": 1e-12,
+}
+
+
+def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
+    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a random two-layer BERT."""
+    directory.mkdir(parents=True, exist_ok=True)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?!'-"
+    pieces = [*SPECIAL, *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    vocabulary = {token: number for number, token in enumerate(dict.fromkeys(pieces))}
+    tokenizer = Tokenizer(WordPiece(vocab=vocabulary, unk_token="[UNK]"))
+    tokenizer.normalizer = BertNormalizer()
+    tokenizer.pre_tokenizer = BertPreTokenizer()
+    tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
+    tokenizer.save(str(directory / "tokenizer.json"))
+    config = {**CONFIG, "vocab_size": len(vocabulary)}
+    (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    save_file(_random_tensors(config, np.random.default_rng(seed)), directory / "model.safetensors")
+    return directory
+
+
+def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: int = 0) -> Path:
+    """Write a checkpoint, a recipe and the bundle assembled from them; returns the bundle's path."""
+    checkpoint = make_checkpoint(directory / "checkpoint", seed=seed)
+    base = BaseWeights(
+        package="absent",
+        requirement="absent==0",
+        directory=".",
+        model_sha256=sha256_file(checkpoint / "model.safetensors"),
+        tokenizer_sha256=sha256_file(checkpoint / "tokenizer.json"),
+        licence="none",
+    )
+    write_recipe(
+        directory / "recipe",
+        base=base,
+        checkpoint=checkpoint,
+        pooling=Pooling.MEAN,
+        max_tokens=MaxTokens(document=48, query=32, instruction=32),
+        default_fusion=fusion,
+    )
+    assemble(directory / "recipe", directory / "bundle", weights=checkpoint)
+    return directory / "bundle"
+
+
+def _random_tensors(config: dict[str, object], rng: np.random.Generator) -> dict[str, np.ndarray]:
+    def number(key: str) -> int:
+        value = config[key]
+        assert isinstance(value, int)
+        return value
+
+    dim, inner = number("hidden_size"), number("intermediate_size")
+    shapes: dict[str, tuple[int, ...]] = {
+        "embeddings.word_embeddings.weight": (number("vocab_size"), dim),
+        "embeddings.position_embeddings.weight": (number("max_position_embeddings"), dim),
+        "embeddings.token_type_embeddings.weight": (number("type_vocab_size"), dim),
+    }
+    linears = {
+        "attention.self.query": (dim, dim),
+        "attention.self.key": (dim, dim),
+        "attention.self.value": (dim, dim),
+        "attention.output.dense": (dim, dim),
+        "intermediate.dense": (inner, dim),
+        "output.dense": (dim, inner),
+    }
+    for layer in range(number("num_hidden_layers")):
+        for name, shape in linears.items():
+            shapes[f"encoder.layer.{layer}.{name}.weight"] = shape
+            shapes[f"encoder.layer.{layer}.{name}.bias"] = shape[:1]
+    tensors = {name: rng.normal(0, 0.2, shape).astype(np.float32) for name, shape in shapes.items()}
+    norms = ["embeddings.LayerNorm"]
+    for layer in range(number("num_hidden_layers")):
+        norms += [f"encoder.layer.{layer}.{part}.LayerNorm" for part in ("attention.output", "output")]
+    for name in norms:
+        tensors[f"{name}.weight"] = rng.uniform(0.5, 1.5, dim).astype(np.float32)
+        tensors[f"{name}.bias"] = rng.normal(0, 0.1, dim).astype(np.float32)
+    return tensors

@@ -1,0 +1,1 @@
+"""The InF-IR corpus, losses and the trainer."""
