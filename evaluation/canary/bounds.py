@@ -51,7 +51,7 @@ def check_mean(
 def check_interval(name: str, found: Interval, bounds: Bounds, *, confidence: float, what: str) -> Check:
     """Judge a value by its one-sided bounds."""
     reason = (
-        f"{what} {found.mean:.3g}, one-sided {confidence:.0%} bounds {found.low:.3g} to {found.high:.3g}; "
+        f"{what}: {found.mean:.3g}, one-sided {confidence:.0%} bounds {found.low:.3g} to {found.high:.3g}; "
         f"must be {bounds}"
     )
     return make_check(name, bounds.verdict(found.low, found.high), reason, found.mean)

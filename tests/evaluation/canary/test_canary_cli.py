@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -105,6 +107,13 @@ def test_without_a_stable_service_nothing_is_known(queries: Path) -> None:
     result = _run(NOWHERE, NOWHERE, queries)
     assert result.exit_code == Verdict.INCONCLUSIVE.exit_code
     assert f"the stable service at {NOWHERE} did not answer" in result.stdout
+
+
+def test_a_canary_job_needs_no_model_runtime() -> None:
+    modules = ", ".join(f"evaluation.canary.{name}" for name in ("cli", "client", "judging", "run", "show"))
+    code = f"import sys, {modules}; print(*({{'torch', 'onnxruntime', 'mteb', 'faiss', 'fastapi'}} & set(sys.modules)))"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == ""
 
 
 class _Fleet:
