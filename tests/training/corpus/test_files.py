@@ -1,0 +1,99 @@
+import gzip
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
+from training.corpus.files import QUARANTINE_FILE, ROWS_FILE, Quarantined, read_corpus, verify_corpus, write_corpus
+from training.corpus.rows import Row
+
+PUBLIC = {
+    "query_positive": "boiling point of water",
+    "instruction_positive": "at altitude",
+    "document": "At 3,000 m it boils near 90 degrees.",
+    "query_negative": "cooking time of pasta",
+    "instruction_negative": "under pressure",
+    "hard_negative_document_1": "In a pressure cooker it boils at 120 degrees.",
+    "hard_negative_document_2": "High in the Andes spaghetti takes 15 minutes.",
+    "instruction_positive_fewshot": "a column of the set's making",
+}
+
+
+def our_rows(n: int) -> list[Row]:
+    renamed = {("document_positive" if key == "document" else key): value for key, value in PUBLIC.items()}
+    renamed.pop("instruction_positive_fewshot")
+    return [
+        Row.model_validate({**renamed, "query_positive": f"query {i}", "source": "test", "license": f"L{i % 2}"})
+        for i in range(n)
+    ]
+
+
+def test_the_public_sets_columns_load_as_they_are(tmp_path: Path) -> None:
+    pq.write_table(pa.Table.from_pylist([PUBLIC]), tmp_path / "msmarco.parquet")
+    reading = read_corpus(tmp_path / "msmarco.parquet", source="InF-IR/InF-IR:msmarco")
+    (row,) = reading.rows
+    assert row.document_positive == PUBLIC["document"]
+    assert row.source == "InF-IR/InF-IR:msmarco"
+    assert len(row.pairs()) == 3
+    assert reading.quarantined == []
+
+
+@pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])
+def test_broken_rows_are_set_aside_with_their_line_and_the_reason(tmp_path: Path, name: str) -> None:
+    lines = [json.dumps(PUBLIC), "{broken", "", "[1]", json.dumps({**PUBLIC, "document": ""}), json.dumps(PUBLIC)]
+    text = "\n".join(lines) + "\n"
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(text.encode()) if name.endswith("gz") else text.encode())
+    reading = read_corpus(path)
+    assert len(list(reading.rows)) == 2
+    assert [found.number for found in reading.quarantined] == [2, 4, 5]
+    assert "not valid JSON" in reading.quarantined[0].reason
+    assert "JSON list" in reading.quarantined[1].reason
+    assert "document_positive" in reading.quarantined[2].reason
+
+
+def test_a_corpus_reads_back_as_it_was_written(tmp_path: Path) -> None:
+    rows = our_rows(5000)
+    aside = [Quarantined(7, "no text")]
+    manifest = write_corpus(tmp_path / "c", rows, name="test", made_from={"seed": 1}, quarantined=aside)
+    assert (manifest.n_rows, manifest.n_quarantined) == (5000, 1)
+    assert manifest.licenses == {"L0": 2500, "L1": 2500}
+    assert list(read_corpus(tmp_path / "c").rows) == rows
+    assert json.loads((tmp_path / "c" / QUARANTINE_FILE).read_text()) == {"number": 7, "reason": "no text"}
+
+
+def test_an_altered_corpus_is_refused(tmp_path: Path) -> None:
+    write_corpus(tmp_path / "c", our_rows(3), name="test", made_from={})
+    with (tmp_path / "c" / ROWS_FILE).open("ab") as file:
+        file.write(b"x")
+    with pytest.raises(AlteredArtefactError, match="build the corpus again"):
+        verify_corpus(tmp_path / "c")
+
+
+def test_an_interrupted_write_leaves_nothing(tmp_path: Path) -> None:
+    def failing() -> object:
+        yield from our_rows(2)
+        raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError):
+        write_corpus(tmp_path / "c", failing(), name="test", made_from={})  # type: ignore[arg-type]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "rows.txt").write_text("x")
+    (tmp_path / "rows.parquet").write_text("x")
+    (tmp_path / "rows.jsonl.gz").write_text("x")
+    (tmp_path / "empty").mkdir()
+    for name, error in (
+        ("absent.jsonl", MissingArtefactError),
+        ("rows.txt", BadConfigError),
+        ("rows.parquet", BadArtefactError),
+        ("rows.jsonl.gz", BadArtefactError),
+        ("empty", MissingArtefactError),
+    ):
+        with pytest.raises(error):
+            list(read_corpus(tmp_path / name).rows)
