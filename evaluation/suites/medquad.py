@@ -34,9 +34,9 @@ _WORD = re.compile(r"[a-z0-9]{3,}")
 _STEM = 5
 _ANY_CONDITION = frozenset(
     _WORD.findall(
-        "also and autosomal both condition congenital deficiency disease disorder disorders dominant due familial for from "
-        "gene genes genetic hereditary infection inherited known linked non not recessive related syndrome the type "
-        "with"
+        "also and autosomal both condition congenital deficiency disease disorder disorders dominant due familial "
+        "for from gene genes genetic hereditary infection inherited known linked non not recessive related syndrome "
+        "the type with"
     )
 )
 
@@ -105,14 +105,15 @@ def _chosen(conditions: Iterable[_Condition]) -> list[_Condition]:
     A page on "Noonan syndrome 3" would answer a query for "Noonan syndrome" and count as wrong.
     """
     chosen: list[_Condition] = []
-    taken: list[frozenset[str]] = []
-    for condition in sorted(conditions, key=lambda c: digest_number(f"medquad topic:{c.name.casefold()}")):
-        names = [frozenset(_WORD.findall(name.casefold())) for name in condition.names]
-        own = frozenset(_WORD.findall(condition.name.casefold()))
-        is_distinct = not any(words <= other or other <= words for words in [own, *names] if words for other in taken)
-        if len(chosen) < N_TOPICS and _facet_pair(condition) and is_distinct:
+    taken: set[frozenset[str]] = set()
+    possible = [condition for condition in conditions if _facet_pair(condition)]
+    for condition in sorted(possible, key=lambda c: digest_number(f"medquad topic:{c.name.casefold()}")):
+        names = {frozenset(_WORD.findall(name.casefold())) for name in condition.names} - {frozenset()}
+        if not any(words <= other or other <= words for words in names for other in taken):
             chosen.append(condition)
-            taken += [words for words in {own, *names} if words]
+            taken |= names
+        if len(chosen) == N_TOPICS:
+            break
     return chosen
 
 
