@@ -165,7 +165,8 @@ def _require_values(values: Mapping[str, float], queries: Iterable[str]) -> None
     queries = list(queries)
     missing = sorted(query for query in queries if query not in values)
     if missing or not queries:
-        raise BadInputError(f"{len(missing)} of {len(queries)} queries have no value ({missing[:1]}); score every query")
+        what = f"{len(missing)} of {len(queries)} queries have no value ({missing[:1]})"
+        raise BadInputError(f"{what}; score every query")
 
 
 def ndcg(qrels: Qrels, runs: Runs, *, k: int) -> PerQuery:

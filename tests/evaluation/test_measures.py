@@ -217,8 +217,8 @@ def test_wise_follows_its_cases(ranks: tuple[int, int, int], expected: float) ->
 
 
 def test_wise_averages_gold_documents_and_gives_an_absent_one_nothing() -> None:
-    runs = [_run_with("g", rank) for rank in (3, 1, 5)]
-    assert measures.wise(*runs, ["g", "absent"], n_candidates=6) == pytest.approx(0.5)
+    plain, instructed, reversed_ = (_run_with("g", rank) for rank in (3, 1, 5))
+    assert measures.wise(plain, instructed, reversed_, ["g", "absent"], n_candidates=6) == pytest.approx(0.5)
 
 
 def test_infosearch_measures_need_a_gold_document() -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from evaluation.suites.catalogue import BUILT, DEFAULT, find_suite
+from evaluation.suites.hub import TASKS
 from evaluation.suites.layout import Suite, SuiteInfo, SuiteQuery
 from evaluation.suites.storage import save_suite
 from infembed.errors import BadConfigError, MissingArtefactError
@@ -40,3 +41,14 @@ def test_a_suite_whose_data_is_not_there_says_how_to_get_it(name: str, tmp_path:
 def test_an_unknown_name_gets_the_list_of_suites(name: str) -> None:
     with pytest.raises(BadConfigError, match=f"no suite '{name}'; there are medquad, .*followir-core17.*mair-nevir"):
         find_suite(name, data=None)
+
+
+def test_every_suite_is_documented() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    rows = [[cell.strip() for cell in line.split("|")[1:]] for line in text.splitlines() if line.startswith("| ")]
+    documented: set[str] = set()
+    for row in rows:
+        names = row[0].split(", ")
+        stem = names[0].partition("-")[0]
+        documented |= {f"{stem}{name}" if name.startswith("-") else name for name in names}
+    assert {*BUILT, *TASKS} <= documented

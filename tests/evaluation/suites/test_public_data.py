@@ -99,3 +99,14 @@ def test_cranfield_questions_stand_beside_the_paper_they_were_asked_from(shared_
     assert "composite slab" in suite.by_id["3"].text
     assert "485" in suite.qrels["3"]
     assert "composite slab" in suite.documents["485"]
+
+
+@pytest.mark.parametrize("name", BUILT)
+def test_the_docs_give_a_suites_counts_and_digest(name: str) -> None:
+    expected = _EXPECTED[name]
+    text = (Path(__file__).parents[3] / "docs" / "data.md").read_text(encoding="utf-8")
+    row = next(line for line in text.splitlines() if line.startswith(f"| {name} |"))
+    cells = [cell.strip() for cell in row.split("|")[1:-1]]
+    counts = [f"{count:,}" for count in (expected.n_topics, expected.n_queries, expected.n_documents)]
+    types = ", ".join(f"{kind} {count}" for kind, count in expected.changed.items()) or "none"
+    assert [cells[1], *cells[2:5], cells[6]] == [types, *counts, f"`{expected.digest}`"]
