@@ -89,7 +89,11 @@ def pairwise(run: Scores, better: Sequence[str], worse: Sequence[str]) -> float:
 
 
 def sicr(plain: Scores, instructed: Scores, reversed_: Scores, gold: Sequence[str]) -> float:
-    """Strict instruction compliance ratio of one query (InfoSearch): rank and score must both move the right way."""
+    """Strict instruction compliance ratio of one query (InfoSearch): rank and score must both move the right way.
+
+    A gold document that is absent from a run counts as not followed.
+    """
+    _require_gold("SICR", gold)
     plain_ranks, instructed_ranks, reversed_ranks = ranks(plain), ranks(instructed), ranks(reversed_)
     hits = 0
     for document in gold:
@@ -101,7 +105,12 @@ def sicr(plain: Scores, instructed: Scores, reversed_: Scores, gold: Sequence[st
             hits += i < o < r and s_i > s_o > s_r
         else:
             hits += i == 1 and r > 1 and s_i >= s_o > s_r
-    return hits / len(gold) if gold else 0.0
+    return hits / len(gold)
+
+
+def _require_gold(measure: str, gold: Sequence[str]) -> None:
+    if not gold:
+        raise BadInputError(f"{measure} needs at least one document that satisfies the instruction; the query has none")
 
 
 def wise(plain: Scores, instructed: Scores, reversed_: Scores, gold: Sequence[str], *, n_candidates: int) -> float:
@@ -109,6 +118,7 @@ def wise(plain: Scores, instructed: Scores, reversed_: Scores, gold: Sequence[st
 
     `n_candidates` is the number of positives and hard negatives of the query.
     """
+    _require_gold("WISE", gold)
     runs = [ranks(run) for run in (plain, instructed, reversed_)]
     scores = []
     for document in gold:
@@ -117,7 +127,7 @@ def wise(plain: Scores, instructed: Scores, reversed_: Scores, gold: Sequence[st
             scores.append(_wise_of(before, instructed_rank, reversed_rank, n_candidates))
         else:
             scores.append(0.0)
-    return fmean(scores) if scores else 0.0
+    return fmean(scores)
 
 
 def _wise_of(plain: int, instructed: int, reversed_: int, n_candidates: int) -> float:
@@ -136,16 +146,27 @@ def _wise_of(plain: int, instructed: int, reversed_: int, n_candidates: int) -> 
 
 def paired_accuracy(recall_at_1: Mapping[str, float], pairs: Iterable[tuple[str, str]]) -> float:
     """NevIR: share of query pairs in which both queries rank their own document first; chance is 0.25."""
+    pairs = list(pairs)
+    _require_values(recall_at_1, (query for pair in pairs for query in pair))
     return fmean(float(recall_at_1[first] == 1 and recall_at_1[second] == 1) for first, second in pairs)
 
 
 def robustness(per_query: Mapping[str, float], group_of: Mapping[str, str]) -> float:
-    """InstructIR Robustness@k: the worst query of each group, averaged over groups."""
+    """InstructIR Robustness@k: the worst query of each group, averaged over groups; `group_of` names every query."""
+    _require_values(per_query, group_of)
     worst: PerQuery = {}
-    for query, value in per_query.items():
-        group = group_of[query]
+    for query, group in group_of.items():
+        value = per_query[query]
         worst[group] = min(value, worst.get(group, value))
     return fmean(worst.values())
+
+
+def _require_values(values: Mapping[str, float], queries: Iterable[str]) -> None:
+    queries = list(queries)
+    missing = sorted(query for query in queries if query not in values)
+    if missing or not queries:
+        what = f"{len(missing)} of {len(queries)} queries have no value ({missing[:1]})"
+        raise BadInputError(f"{what}; score every query")
 
 
 def ndcg(qrels: Qrels, runs: Runs, *, k: int) -> PerQuery:

@@ -148,6 +148,7 @@ def _runs(
         if query.candidates is not None:
             runs[query.id] = {document: float(row[column[document]]) for document in query.candidates}
             continue
+        row[[column[document] for document in query.excluded]] = -np.inf
         keep = np.argpartition(-row, DEPTH)[:DEPTH] if len(row) > DEPTH else range(len(row))
-        runs[query.id] = {ids[number]: float(row[number]) for number in keep}
+        runs[query.id] = {ids[number]: float(row[number]) for number in keep if row[number] > -np.inf}
     return runs

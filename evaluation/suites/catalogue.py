@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.suites import classic, csfcube, hub, medquad, opposites
-from evaluation.suites.layout import SUITE_FILE, Suite, load_suite
+from evaluation.suites.layout import Suite
+from evaluation.suites.storage import SUITE_FILE, load_suite
 from infembed.errors import BadConfigError, MissingArtefactError
 
 
@@ -43,7 +44,7 @@ def find_suite(name: str, *, data: Path | None) -> Suite:
         return built.build(data / built.directory)
     if (Path(name) / SUITE_FILE).is_file():
         return load_suite(Path(name))
-    if name in hub.TASKS:
+    if hub.find_task(name) is not None:
         return hub.load(name)
     raise BadConfigError(
         f"no suite {name!r}; there are {', '.join([*BUILT, *hub.TASKS])}, or a directory with a {SUITE_FILE}"

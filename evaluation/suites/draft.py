@@ -34,7 +34,7 @@ class SuiteDraft:
     def query(self, query: SuiteQuery, relevant: Mapping[str, int] | Sequence[str]) -> None:
         """Add a query with its judgements: grades by document, or the documents that are relevant."""
         grades = relevant if isinstance(relevant, Mapping) else dict.fromkeys(relevant, 1)
-        self._queries.append(query)
+        self._queries.append(query.model_copy(update={"text": _SPACES.sub(" ", query.text).strip()}))
         self._qrels[query.id] = dict(grades)
 
     def finish(self, info: SuiteInfo) -> Suite:

@@ -1,8 +1,7 @@
-"""The layout every suite has, in memory and on disk, and the digest every score carries.
+"""The layout every suite has, and the digest every score carries.
 
-A directory holds `suite.json` (name, licence, how it was made), `documents.jsonl` (`id`, `text`), `queries.jsonl`
-(`id`, `topic`, `text`, `instruction`, `instruction_type`, `original`, `candidates`), `qrels.tsv` and `qrel_diff.tsv`
-(query, document[, relevance]). It is FollowIR's layout in mteb, with several changed instructions per topic allowed.
+It is FollowIR's layout in mteb (corpus, queries, qrels, `qrel_diff`), with several changed instructions per topic
+allowed and the type of each named. `storage.py` keeps it in a directory.
 """
 
 import hashlib
@@ -10,22 +9,16 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from pydantic import ValidationError
-
-from infembed.artefacts import new_directory
-from infembed.config import Config, explain, parse_json
-from infembed.errors import AlteredArtefactError, BadArtefactError, MissingArtefactError
-
-SUITE_FILE = "suite.json"
+from infembed.config import Config
+from infembed.errors import BadArtefactError
 
 
 class SuiteQuery(Config):
     """One information need: a query, with or without an instruction.
 
     A query with `original` set is the changed version of that query. `candidates` fixes the documents to rank (a
-    reranking task); None ranks the whole corpus.
+    reranking task); None ranks the whole corpus but the `excluded` documents.
     """
 
     id: str
@@ -35,10 +28,11 @@ class SuiteQuery(Config):
     instruction_type: str | None = None
     original: str | None = None
     candidates: tuple[str, ...] | None = None
+    excluded: tuple[str, ...] = ()
 
 
 class SuiteInfo(Config):
-    """What a suite is and where it comes from."""
+    """What a suite is and where it comes from; `split` is the part of its source, as the source calls it."""
 
     name: str
     licence: str
@@ -74,12 +68,13 @@ class Suite:
     def digest(self) -> str:
         """SHA-256 over everything a score depends on, whatever the order of lines on disk."""
         content = {
+            "is_paired": self.info.is_paired,
             "documents": sorted(self.documents.items()),
             "queries": sorted(query.model_dump_json() for query in self.queries),
             "qrels": sorted((query, sorted(found.items())) for query, found in self.qrels.items()),
             "qrel_diff": sorted((query, sorted(documents)) for query, documents in self.qrel_diff.items()),
         }
-        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
     def preserved(self, changed: SuiteQuery) -> list[str]:
         """Documents relevant under a changed query and under its original: their ranks should not suffer."""
@@ -102,111 +97,62 @@ def derive_qrel_diff(
     return diff
 
 
-def save_suite(suite: Suite, directory: Path) -> None:
-    """Write a suite to a new directory."""
-    with new_directory(directory) as out:
-        info = suite.info.model_dump(mode="json") | {"digest": suite.digest}
-        (out / SUITE_FILE).write_text(json.dumps(info, indent=2) + "\n", encoding="utf-8")
-        documents = ({"id": identifier, "text": text} for identifier, text in suite.documents.items())
-        _write_lines(out / "documents.jsonl", (json.dumps(row, ensure_ascii=False) for row in documents))
-        _write_lines(out / "queries.jsonl", (query.model_dump_json(exclude_none=True) for query in suite.queries))
-        rows = (
-            f"{query}\t{document}\t{grade}" for query, found in suite.qrels.items() for document, grade in found.items()
-        )
-        _write_lines(out / "qrels.tsv", rows)
-        gone = (f"{query}\t{document}" for query, found in suite.qrel_diff.items() for document in found)
-        _write_lines(out / "qrel_diff.tsv", gone)
-
-
-def load_suite(directory: Path) -> Suite:
-    """Read a suite; refuses one whose contents do not have the digest it records."""
-    if not (directory / SUITE_FILE).is_file():
-        raise MissingArtefactError(f"no suite at {directory} (no {SUITE_FILE} there)")
-    recorded = parse_json(_RecordedInfo, directory / SUITE_FILE)
-    documents = {}
-    for number, row in _json_lines(directory / "documents.jsonl"):
-        if not isinstance(row, dict) or not isinstance(row.get("id"), str) or not isinstance(row.get("text"), str):
-            raise AlteredArtefactError(f"{directory}/documents.jsonl line {number} has no string `id` and `text`")
-        documents[row["id"]] = row["text"]
-    qrels: dict[str, dict[str, int]] = {}
-    for query, document, grade in _fields(directory / "qrels.tsv", 3):
-        qrels.setdefault(query, {})[document] = int(grade)
-    diff: dict[str, list[str]] = {}
-    for query, document in _fields(directory / "qrel_diff.tsv", 2):
-        diff.setdefault(query, []).append(document)
-    suite = Suite(
-        info=SuiteInfo(**recorded.model_dump(exclude={"digest"})),
-        documents=documents,
-        queries=tuple(_queries(directory / "queries.jsonl")),
-        qrels=qrels,
-        qrel_diff={query: tuple(found) for query, found in diff.items()},
-    )
-    if suite.digest != recorded.digest:
-        raise AlteredArtefactError(f"{directory} has digest {suite.digest[:12]}, it records {recorded.digest[:12]}")
-    return suite
-
-
-class _RecordedInfo(SuiteInfo):
-    digest: str
-
-
-def _queries(path: Path) -> Iterable[SuiteQuery]:
-    for number, row in _json_lines(path):
-        try:
-            yield SuiteQuery.model_validate(row)
-        except ValidationError as error:
-            raise AlteredArtefactError(f"{path} line {number}: {explain(error)}") from error
-
-
-def _json_lines(path: Path) -> Iterable[tuple[int, object]]:
-    if not path.is_file():
-        raise MissingArtefactError(f"the suite has no {path}")
-    with path.open(encoding="utf-8") as file:
-        for number, line in enumerate(file, start=1):
-            try:
-                yield number, json.loads(line)
-            except ValueError as error:
-                raise AlteredArtefactError(f"{path} line {number} is not valid JSON: {error}") from error
-
-
-def _fields(path: Path, n: int) -> Iterable[list[str]]:
-    if not path.is_file():
-        raise MissingArtefactError(f"the suite has no {path}")
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
-        fields = line.split("\t")
-        if len(fields) != n:
-            raise AlteredArtefactError(f"{path} line {number} has {len(fields)} fields, expected {n}")
-        yield fields
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.writelines(f"{line}\n" for line in lines)
-
-
 def _check(suite: Suite) -> None:
     name = suite.info.name
-    known = {query.id for query in suite.queries}
-    if len(known) != len(suite.queries):
+    if not suite.queries or not suite.documents:
+        raise BadArtefactError(f"suite {name} has {len(suite.queries)} queries and {len(suite.documents)} documents")
+    if len(suite.by_id) != len(suite.queries):
         raise BadArtefactError(f"suite {name} has two queries with one id")
-    if not known or not suite.documents:
-        raise BadArtefactError(f"suite {name} has {len(known)} queries and {len(suite.documents)} documents")
+    for identifier in (*suite.by_id, *suite.documents):
+        if not identifier or any(character in identifier for character in "\t\n\r"):
+            raise BadArtefactError(f"suite {name}: the id {identifier!r} is empty or holds a tab or a line break")
     for query in suite.queries:
-        _check_query(suite, query, known)
+        _check_query(suite, query)
+        _check_change(suite, query)
     for what, judged in (("qrels", suite.qrels), ("qrel_diff", suite.qrel_diff)):
-        for query_id, found in judged.items():
-            if query_id not in known:
+        for query_id, documents in judged.items():
+            if query_id not in suite.by_id:
                 raise BadArtefactError(f"suite {name}: {what} names query {query_id!r}, which is not there")
-            unknown = [document for document in found if document not in suite.documents]
-            if unknown:
-                raise BadArtefactError(f"suite {name}: {what} of {query_id!r} names document {unknown[0]!r}, not there")
+            _require_documents(suite, documents, f"suite {name}: {what} of {query_id!r}")
 
 
-def _check_query(suite: Suite, query: SuiteQuery, known: set[str]) -> None:
+def _check_query(suite: Suite, query: SuiteQuery) -> None:
     where = f"suite {suite.info.name}: query {query.id!r}"
-    if query.id not in suite.qrels:
+    if not query.text.strip():
+        raise BadArtefactError(f"{where} has no text")
+    if not suite.qrels.get(query.id):
         raise BadArtefactError(f"{where} has no judgements")
-    if query.original is not None and query.original not in known:
-        raise BadArtefactError(f"{where} changes {query.original!r}, which is not there")
-    if query.original is not None and not suite.qrel_diff.get(query.id):
-        raise BadArtefactError(f"{where} is changed but withdraws no document; p-MRR needs one")
+    _require_documents(suite, query.excluded, f"the excluded of {where}")
+    if query.candidates is None:
+        return
+    if query.excluded:
+        raise BadArtefactError(f"{where} has both candidates and excluded documents; give one of them")
+    if not query.candidates or len(set(query.candidates)) != len(query.candidates):
+        raise BadArtefactError(
+            f"{where} has {len(query.candidates)} candidates, {len(set(query.candidates))} different"
+        )
+    _require_documents(suite, query.candidates, f"the candidates of {where}")
+
+
+def _check_change(suite: Suite, query: SuiteQuery) -> None:
+    where = f"suite {suite.info.name}: query {query.id!r}"
+    withdrawn = suite.qrel_diff.get(query.id, ())
+    if query.original is None:
+        if withdrawn:
+            raise BadArtefactError(f"{where} changes no other query but withdraws {len(withdrawn)} documents")
+        return
+    original = suite.by_id.get(query.original)
+    if original is None or original is query or original.topic != query.topic:
+        found = "not there" if original is None else "itself" if original is query else f"of topic {original.topic!r}"
+        raise BadArtefactError(f"{where} changes {query.original!r}, which is {found}")
+    if not withdrawn or len(set(withdrawn)) != len(withdrawn):
+        raise BadArtefactError(
+            f"{where} is changed and withdraws {len(withdrawn)} documents, {len(set(withdrawn))} different; "
+            "p-MRR needs at least one, each once"
+        )
+
+
+def _require_documents(suite: Suite, identifiers: Iterable[str], where: str) -> None:
+    unknown = [identifier for identifier in identifiers if identifier not in suite.documents]
+    if unknown:
+        raise BadArtefactError(f"{where} name document {unknown[0]!r}, which is not there")

@@ -1,6 +1,8 @@
 """MedQuAD: one condition, several pages, and instructions that ask for one facet of it or leave one out."""
 
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from evaluation.suites.draft import SuiteDraft, choose, digest_number, wordings
@@ -10,70 +12,152 @@ from evaluation.suites.splits import Split, split_of
 
 SOURCE = "medquad"
 N_TOPICS = 250
-_LEADING_QUESTION = re.compile(r"^[^.?!]{1,200}\?\s*")
 _LONGEST_WORDS = 200
+_SHORTEST_WORDS = 8
+_GENERAL = "information"
+_OVERLAPPING = (
+    {"causes", "genetic changes"},
+    {"causes", "susceptibility"},
+    {"complications", "symptoms"},
+    {"prevention", "susceptibility"},
+    {"research", "treatment"},
+)
+"""Facets whose pages often answer each other's question: one must not withdraw the other."""
+
+_LEADING_QUESTION = re.compile(
+    r"^(?:(?:who|what|which|why|how|where|when|is|are|can|could|do|does|has|have|will|should)\b[^?!]{1,200}"
+    r"|[^.?!]{1,200})\?\s*",
+    re.IGNORECASE,
+)
+_LINKS_ONLY = "These resources address the diagnosis or management of"
+_WORD = re.compile(r"[a-z0-9]{3,}")
+_STEM = 5
+_ANY_CONDITION = frozenset(
+    _WORD.findall(
+        "also and autosomal both condition congenital deficiency disease disorder disorders dominant due familial "
+        "for from gene genes genetic hereditary infection inherited known linked non not recessive related syndrome "
+        "the type with"
+    )
+)
+
+
+@dataclass
+class _Condition:
+    """A condition and its pages, (id, text), by facet."""
+
+    name: str
+    names: set[str] = field(default_factory=set)
+    pages: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+
+    def texts(self, facet: str) -> set[str]:
+        return {text.casefold() for _, text in self.pages[facet]}
 
 
 def build(directory: Path, *, split: Split = Split.TEST) -> Suite:
     """Build the suite of one split; a topic is a condition, the query its name."""
-    topics = _pages_by_facet(directory, split)
-    chosen = sorted(topics, key=lambda focus: digest_number(f"medquad topic:{focus}"))[:N_TOPICS]
     draft = SuiteDraft()
-    for focus in chosen:
-        _add_topic(draft, focus, topics[focus])
+    for condition in _chosen(_conditions(directory, split)):
+        _add_topic(draft, condition)
     info = SuiteInfo(name="medquad-facet", licence="CC BY 4.0", source="MedQuAD, abachaa/MedQuAD", split=split)
     return draft.finish(info)
 
 
-def _pages_by_facet(directory: Path, split: Split) -> dict[str, dict[str, list[tuple[str, str]]]]:
-    """Group (id, text) by condition and facet; conditions with one facet cannot tell facets apart and are left out."""
-    known = wordings("facet")["names"]
-    topics: dict[str, dict[str, list[tuple[str, str]]]] = {}
+def _conditions(directory: Path, split: Split) -> list[_Condition]:
+    """Group the pages one can use by condition; sources write the same name in different case."""
+    facets = wordings("facet")["names"]
+    conditions: dict[str, _Condition] = {}
     for row in read_jsonl(directory, "medquad.jsonl.gz"):
-        focus = row["focus"].strip()
-        if row["qtype"] not in known or not focus or split_of(SOURCE, focus.casefold()) is not split:
+        name = " ".join(row["focus"].split())
+        if not name or row["qtype"] not in facets or split_of(SOURCE, name.casefold()) is not split:
             continue
-        text = _without_leading_question(row["answer"])
-        if text:
-            topics.setdefault(focus, {}).setdefault(row["qtype"], []).append((row["id"], text))
-    return {focus: facets for focus, facets in topics.items() if len(facets) > 1}
+        condition = conditions.setdefault(name.casefold(), _Condition(name))
+        condition.names |= {name, *row["synonyms"]}
+        text = _without_leading_questions(row["answer"])
+        if _is_about(text, [name, *row["synonyms"]]):
+            condition.pages.setdefault(row["qtype"], []).append((row["id"], text))
+    return list(conditions.values())
 
 
-def _without_leading_question(answer: str) -> str:
+def _without_leading_questions(answer: str) -> str:
     """Many answers begin by repeating the question, which gives them away."""
-    text = " ".join(answer.split()[:_LONGEST_WORDS])
-    return _LEADING_QUESTION.sub("", text, count=1)
+    text = " ".join(answer.split())
+    while question := _LEADING_QUESTION.match(text):
+        text = text[question.end() :]
+    return " ".join(text.split()[:_LONGEST_WORDS])
 
 
-def _add_topic(draft: SuiteDraft, focus: str, facets: dict[str, list[tuple[str, str]]]) -> None:
-    pages = {facet: [draft.document(i, text) for i, text in rows] for facet, rows in facets.items()}
-    first, second = sorted(pages, key=lambda facet: digest_number(f"{focus}:{facet}"))[:2]
+def _is_about(text: str, names: Iterable[str]) -> bool:
+    """Tell whether a reader sees which condition a page is about, and whether it is more than a list of links.
+
+    "This condition is inherited in an autosomal recessive pattern" stands in hundreds of pages word for word.
+    """
+    is_text = len(text.split()) >= _SHORTEST_WORDS and not text.startswith(_LINKS_ONLY)
+    return is_text and bool(_stems(text) & _stems(" ".join(names)))
+
+
+def _stems(text: str) -> set[str]:
+    return {word[:_STEM] for word in _WORD.findall(text.casefold()) if word not in _ANY_CONDITION}
+
+
+def _chosen(conditions: Iterable[_Condition]) -> list[_Condition]:
+    """Choose topics by a digest; of conditions whose names contain one another the first only.
+
+    A page on "Noonan syndrome 3" would answer a query for "Noonan syndrome" and count as wrong.
+    """
+    chosen: list[_Condition] = []
+    taken: set[frozenset[str]] = set()
+    possible = [condition for condition in conditions if _facet_pair(condition)]
+    for condition in sorted(possible, key=lambda c: digest_number(f"medquad topic:{c.name.casefold()}")):
+        names = {frozenset(_WORD.findall(name.casefold())) for name in condition.names} - {frozenset()}
+        if not any(words <= other or other <= words for words in names for other in taken):
+            chosen.append(condition)
+            taken |= names
+        if len(chosen) == N_TOPICS:
+            break
+    return chosen
+
+
+def _facet_pair(condition: _Condition) -> tuple[str, str] | None:
+    """Return the facet that is asked for first and later left out, and another; None where there are no two.
+
+    A general page touches on everything, so it is never the one that a narrower instruction withdraws.
+    """
+    name = condition.name.casefold()
+    facets = sorted(condition.pages, key=lambda facet: (facet == _GENERAL, digest_number(f"{name}:{facet}")))
+    for first in facets:
+        for second in facets:
+            is_overlapping = {first, second} in _OVERLAPPING or condition.texts(first) & condition.texts(second)
+            if first not in {second, _GENERAL} and not is_overlapping:
+                return first, second
+    return None
+
+
+def _add_topic(draft: SuiteDraft, condition: _Condition) -> None:
+    pair = _facet_pair(condition)
+    assert pair is not None, "only conditions with two facets are chosen"
+    first, second = pair
+    name = condition.name
+    pages = {facet: [draft.document(i, text) for i, text in rows] for facet, rows in condition.pages.items()}
     every = [page for found in pages.values() for page in found]
     rest = [page for page in every if page not in pages[first]]
-    if not rest or not set(pages[first]) - set(pages[second]):
-        return
     text = wordings("facet")
 
-    def named(facet: str) -> str:
-        return choose(text["names"][facet], f"{focus}:{facet}")
+    def wish(kind: str, facet: str, key: str) -> str:
+        return choose(text[kind], key).format(facet=choose(text["names"][facet], f"{name}:{facet}"))
 
-    def query(suffix: str, instruction: str, kind: str | None = None, original: str | None = None) -> SuiteQuery:
-        return SuiteQuery(
-            id=f"{focus}:{suffix}",
-            topic=focus,
-            text=focus,
+    def add(suffix: str, instruction: str, relevant: list[str], *, changes: tuple[str, str] | None = None) -> None:
+        kind, original = changes or (None, None)
+        query = SuiteQuery(
+            id=f"{name}:{suffix}",
+            topic=name,
+            text=name,
             instruction=instruction,
             instruction_type=kind,
-            original=f"{focus}:{original}" if original else None,
+            original=f"{name}:{original}" if original else None,
         )
+        draft.query(query, relevant)
 
-    draft.query(query("one", choose(text["only"], focus).format(facet=named(first))), pages[first])
-    draft.query(
-        query("other", choose(text["only"], f"{focus}:other").format(facet=named(second)), "facet", "one"),
-        pages[second],
-    )
-    draft.query(query("all", choose(text["all"], focus)), every)
-    draft.query(
-        query("except", choose(text["except"], focus).format(facet=named(first)), "exclusion", "all"),
-        rest,
-    )
+    add("one", wish("only", first, name), pages[first])
+    add("other", wish("only", second, f"{name}:other"), pages[second], changes=("facet", "one"))
+    add("all", choose(text["all"], name), every)
+    add("except", wish("except", first, name), rest, changes=("exclusion", "all"))

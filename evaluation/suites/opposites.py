@@ -73,7 +73,7 @@ def build_fever_symmetric(directory: Path) -> Suite:
     names = {"SUPPORTS": "support", "REFUTES": "refute"}
     for row in read_jsonl(directory, "fever_symmetric_test.jsonl.gz"):
         sides = topics.setdefault(row["claim"], _Sides(row["claim"]))
-        document = draft.document(f"{row['id']}-{names[row['gold_label']]}", row["evidence"])
+        document = draft.document(str(row["id"]), row["evidence"])
         sides.add(names[row["gold_label"]], document)
     _add_topics(draft, topics, section="evidence", kind="stance")
     return draft.finish(

@@ -23,7 +23,8 @@ def read_text(directory: Path, name: str) -> str:
 
 def read_jsonl(directory: Path, name: str) -> Iterator[dict[str, Any]]:
     """Read a JSONL file of a data set, one object after the other."""
-    for number, line in enumerate(read_text(directory, name).splitlines(), start=1):
+    # Not splitlines(): JSON strings may hold U+2028 and the like, which it would split at.
+    for number, line in enumerate(read_text(directory, name).removesuffix("\n").split("\n"), start=1):
         try:
             row = json.loads(line)
         except ValueError as error:
