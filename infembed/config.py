@@ -1,5 +1,6 @@
 """The base of every configuration: frozen, strict about keys, errors in plain words."""
 
+import reprlib
 import tomllib
 from pathlib import Path
 from typing import Self, TypeVar
@@ -7,6 +8,10 @@ from typing import Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infembed.errors import AlteredArtefactError, BadConfigError
+
+_LONGEST_SHOWN = 60
+_REPR = reprlib.Repr()
+_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, _LONGEST_SHOWN, _LONGEST_SHOWN
 
 
 class Config(BaseModel):
@@ -46,8 +51,11 @@ def explain(error: ValidationError) -> str:
     parts = []
     for item in error.errors(include_url=False):
         where = ".".join(str(step) for step in item["loc"]) or "document"
-        found = repr(item["input"])
-        if len(found) > 60:
-            found = found[:57] + "..."
-        parts.append(f"{where}: {item['msg']} (got {found})")
+        parts.append(f"{where}: {item['msg']} (got {shown(item['input'])})")
     return "; ".join(parts)
+
+
+def shown(value: object) -> str:
+    """Write a value into a message: at most 60 characters, however long or deep it is."""
+    text = _REPR.repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."

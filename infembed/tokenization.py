@@ -1,15 +1,20 @@
 """From text to token ids, truncated to what the model takes and honest about it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from tokenizers import Encoding, Tokenizer
 
 from infembed.bundle import TOKENIZER_FILE, Bundle, BundleManifest
 from infembed.errors import AlteredArtefactError, EmptyInputError, InputTooLongError
-from infembed.inputs import InputType, RenderedInput, TextInput, render
+from infembed.inputs import InputType, TextInput, has_words, render
+
+_CHARACTERS_PER_TOKEN = 64
+"""More of a text than this for each token the model reads is not looked at; no language needs as much."""
+_CHUNK = 128
 
 
 class TruncationDirection(StrEnum):
@@ -32,6 +37,18 @@ class TokenizedInput:
     def n_tokens(self) -> int:
         """Tokens the model reads for this input, instruction included."""
         return len(self.ids) + len(self.instruction_ids)
+
+
+class _Part(NamedTuple):
+    """The token ids of one text, at most `limit`; `found` says how long it was."""
+
+    ids: tuple[int, ...]
+    limit: int
+    found: str
+    is_truncated: bool
+
+
+_NOTHING = _Part((), 0, "0 tokens", is_truncated=False)
 
 
 class BundleTokenizer:
@@ -61,46 +78,45 @@ class BundleTokenizer:
         *,
         truncate: bool = True,
         direction: TruncationDirection = TruncationDirection.RIGHT,
+        name_of: Callable[[int], str] = "input {}".format,
     ) -> list[TokenizedInput]:
-        """Tokenize inputs in order; raises EmptyInputError or InputTooLongError naming the input's position.
+        """Tokenize inputs in order; raises EmptyInputError or InputTooLongError with the name of the input at fault.
 
-        An instruction that several inputs share is tokenized once.
+        An instruction that several inputs share is tokenized once. Memory is bounded by the tokens that are kept.
         """
+        for position, item in enumerate(items):
+            if not has_words(item.text):
+                raise EmptyInputError(f"{name_of(position)} is empty; give at least one word", param="inputs")
         manifest = self._manifest
         rendered = [render(item, fusion=manifest.fusion, prompts=manifest.prompts) for item in items]
-        for position, item in enumerate(items):
-            if not item.text.strip():
-                raise EmptyInputError(f"input {position} is empty; give at least one word", param="inputs")
-        encodings = self._tokenizer.encode_batch_fast([text.text for text in rendered])
-        instructions = self._encode_instructions(rendered)
+        texts = [(text.text, self._limit(item.input_type)) for item, text in zip(items, rendered, strict=True)]
+        wanted = [(text.instruction or "", manifest.max_tokens.instruction) for text in rendered]
+        parts = self._encode(texts, direction)
+        unique = [part for part in dict.fromkeys(wanted) if part[0]]
+        instructions = dict(zip(unique, self._encode(unique, direction), strict=True))
         result = []
-        for position, (item, text, encoding) in enumerate(zip(items, rendered, encodings, strict=True)):
-            parts = [(encoding, self._limit(item.input_type), "input")]
-            if text.instruction is not None:
-                limit = manifest.max_tokens.instruction
-                parts.append((instructions[text.instruction], limit, "the instruction of input"))
-            cut = []
-            for part, limit, what in parts:
-                if len(part.ids) > limit and not truncate:
-                    raise InputTooLongError(
-                        f"{what} {position} has {len(part.ids)} tokens, the model takes {limit}; "
-                        "shorten it or set truncate to true",
-                        param="inputs" if part is encoding else "instruction",
-                    )
-                cut.append(self._truncate(part, limit, direction))
-            result.append(
-                TokenizedInput(
-                    input_type=item.input_type,
-                    ids=cut[0],
-                    instruction_ids=cut[1] if len(cut) > 1 else (),
-                    is_truncated=any(len(part.ids) > limit for part, limit, _ in parts),
-                )
-            )
+        for position, (item, part, key) in enumerate(zip(items, parts, wanted, strict=True)):
+            instruction = instructions.get(key, _NOTHING)
+            if not truncate:
+                _require_whole(part, name_of(position), param="inputs")
+                _require_whole(instruction, f"the instruction of {name_of(position)}", param="instruction")
+            is_truncated = part.is_truncated or instruction.is_truncated
+            result.append(TokenizedInput(item.input_type, part.ids, instruction.ids, is_truncated))
         return result
 
-    def _encode_instructions(self, rendered: Sequence[RenderedInput]) -> dict[str, Encoding]:
-        unique = list(dict.fromkeys(text.instruction for text in rendered if text.instruction is not None))
-        return dict(zip(unique, self._tokenizer.encode_batch_fast(unique), strict=True))
+    def _encode(self, texts: Sequence[tuple[str, int]], direction: TruncationDirection) -> list["_Part"]:
+        """Encode texts, each with the most tokens it may have, a few at a time."""
+        parts = []
+        for start in range(0, len(texts), _CHUNK):
+            chunk = texts[start : start + _CHUNK]
+            bounded = [_bounded(text, limit * _CHARACTERS_PER_TOKEN, direction) for text, limit in chunk]
+            for (text, limit), read, encoding in zip(
+                chunk, bounded, self._tokenizer.encode_batch_fast(bounded), strict=True
+            ):
+                found = f"{len(encoding.ids)} tokens" if read is text else f"{len(text)} characters"
+                is_truncated = len(encoding.ids) > limit or read is not text
+                parts.append(_Part(self._truncate(encoding, limit, direction), limit, found, is_truncated))
+        return parts
 
     def _limit(self, input_type: InputType) -> int:
         if input_type is InputType.DOCUMENT:
@@ -117,3 +133,19 @@ class BundleTokenizer:
         room = limit - self._n_leading - self._n_trailing
         kept = body[:room] if direction is TruncationDirection.RIGHT else body[-room:]
         return (*head, *kept, *tail)
+
+
+def _bounded(text: str, n_characters: int, direction: TruncationDirection) -> str:
+    """Return the text itself, or the end of it that is worth tokenizing: hostile texts have megabytes."""
+    if len(text) <= n_characters:
+        return text
+    words = " ".join(text.split())
+    return words[:n_characters] if direction is TruncationDirection.RIGHT else words[-n_characters:]
+
+
+def _require_whole(part: _Part, name: str, *, param: str) -> None:
+    if part.is_truncated:
+        raise InputTooLongError(
+            f"{name} has {part.found}, the model takes {part.limit} tokens; shorten it or set truncate to true",
+            param=param,
+        )

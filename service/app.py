@@ -13,7 +13,7 @@ from infembed import version
 from infembed.errors import InfEmbedError
 from service.collections import Catalogue, SearchedCollection
 from service.embed import embed_routes
-from service.errors import Problem, body_of, problem_of
+from service.errors import Problem, body_of, http_problem, problem_of, validation_problem
 from service.metrics import Metrics
 from service.openai import openai_routes
 from service.operations import Life, operations_routes, probe_vectors
@@ -38,7 +38,7 @@ def create_app(settings: Settings, *, encoder: ServedEncoder, collections: Itera
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await pipeline.probe()
+        await pipeline.warm_up()
         yield
         await pipeline.drain()
         for collection in catalogue:
@@ -85,30 +85,8 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return answer(request, _validation_problem(error))
+        return answer(request, validation_problem(error.errors()))
 
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
-        kind = "NotFound" if error.status_code == 404 else "Validation"
-        return answer(request, Problem(error.status_code, kind, str(error.detail), None, error.headers or {}))
-
-    @app.exception_handler(Exception)
-    async def unexpected(request: Request, error: Exception) -> Response:
-        _log.error("request_id=%s failed", request.state.request_id, exc_info=error)
-        return answer(request, problem_of(error))
-
-
-def _validation_problem(error: RequestValidationError) -> Problem:
-    """Say in one sentence which field is wrong, what was found and what is expected."""
-    problems = []
-    fields = []
-    for item in error.errors():
-        where = [str(step) for step in item["loc"] if step != "body"]
-        if item["type"] == "json_invalid":
-            return Problem(400, "Validation", f"the body is not valid JSON: {item['ctx']['error']}")
-        found = repr(item.get("input"))
-        found = found if len(found) <= 60 else found[:57] + "..."
-        name = ".".join(where) or "body"
-        fields.append(where[0] if where else "body")
-        problems.append(f"{name}: {item['msg']} (got {found})")
-    return Problem(422, "Validation", "; ".join(problems[:5]), fields[0])
+        return answer(request, http_problem(error, request.method, request.url.path))

@@ -52,7 +52,10 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
             )
         texts = [TextInput(text) for text in (request.inputs.source_sentence, *sentences)]
         embedded = await pipeline.embed(
-            texts, truncate=parameters.truncate is not False, direction=parameters.truncation_direction
+            texts,
+            truncate=parameters.truncate is not False,
+            direction=parameters.truncation_direction,
+            name_of=lambda i: f"sentence {i - 1}" if i else "source_sentence",
         )
         scores = np.ascontiguousarray(embedded.vectors[1:] @ embedded.vectors[0])
         return json_response(scores, headers=embedded.headers())

@@ -1,11 +1,17 @@
 """One table from error to status code, and the two shapes an error body has."""
 
 import math
-from collections.abc import Mapping
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from starlette.exceptions import HTTPException
 
 from infembed import errors
+from infembed.config import shown
 
+_MOST_PROBLEMS = 5
+_DEEPEST_NAME = 4
+_LONGEST_NAME = 60
 INTERNAL_MESSAGE = "the service failed on this request; the log has the details under its request id"
 
 
@@ -52,11 +58,39 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "Backend", INTERNAL_MESSAGE)
 
 
+def validation_problem(faults: Sequence[Mapping[str, Any]]) -> Problem:
+    """Say in one sentence which fields are wrong, what was found and what is expected; `faults` are pydantic's."""
+    problems = []
+    fields = []
+    for fault in faults[:_MOST_PROBLEMS]:
+        where = [str(step)[:_LONGEST_NAME] for step in fault["loc"] if step != "body"]
+        if fault["type"] == "json_invalid":
+            return Problem(400, "Validation", f"the body is not valid JSON: {fault['ctx']['error']}")
+        name = ".".join(where[:_DEEPEST_NAME]) or "body"
+        fields.append(where[0] if where else "body")
+        expected = fault["msg"].removeprefix("Value error, ")
+        problems.append(f"{name}: {expected} (got {shown(fault.get('input'))})")
+    return Problem(422, "Validation", "; ".join(problems), fields[0])
+
+
+def http_problem(error: HTTPException, method: str, path: str) -> Problem:
+    """Say what is wrong with a request that reached no handler of ours."""
+    message = str(error.detail)
+    if error.status_code == 404:
+        message = f"there is no {path[:_LONGEST_NAME]}; GET /docs lists the routes"
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        message = f"{path[:_LONGEST_NAME]} takes {allowed}, not {method}; GET /docs lists the routes"
+    kind = "NotFound" if error.status_code == 404 else "Validation"
+    return Problem(error.status_code, kind, message, None, error.headers or {})
+
+
 def body_of(problem: Problem, path: str) -> dict[str, object]:
     """Shape an error for the route: OpenAI's nesting under /v1 and /embeddings, flat elsewhere."""
-    if path.startswith("/v1/") or path == "/embeddings":
+    if path.startswith("/v1/") or path in {"/v1", "/embeddings"}:
         kind = _OPENAI_TYPES.get(problem.status, "server_error")
-        detail = {"message": problem.message, "type": kind, "param": problem.param, "code": problem.error_type.lower()}
+        param = "input" if problem.param == "inputs" else problem.param
+        detail = {"message": problem.message, "type": kind, "param": param, "code": problem.error_type.lower()}
         return {"error": detail}
     return {"error": problem.message, "error_type": problem.error_type}
 

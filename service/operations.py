@@ -1,6 +1,7 @@
 """`GET /health`, `/ready`, `/info`, `/metrics`: what operators and their machines ask."""
 
 import hashlib
+import logging
 import time
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ from service.pipeline import Pipeline, ServedEncoder
 from service.routes import documented, json_response
 from service.settings import Settings
 
+_log = logging.getLogger(__name__)
 PROBE_TEXTS = (
     TextInput("The quick brown fox jumps over the lazy dog."),
     TextInput("how to debug a liveness probe", InputType.QUERY),
@@ -66,6 +68,9 @@ def operations_routes(
                 await pipeline.probe()
             except InfEmbedError as error:
                 return _unready(str(error))
+            except Exception:  # noqa: BLE001 - whatever is wrong with the model, requests would not be served
+                _log.exception("the readiness probe failed")
+                return _unready("the model failed on a probe; the log has the details")
         return json_response({"status": "ready"})
 
     @router.get("/info")

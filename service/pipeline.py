@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 import numpy as np
 
 from infembed.bundle import Bundle
-from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
+from infembed.errors import BadInputError, EmptyInputError, OverloadedError, TooManyInputsError
 from infembed.inputs import InputType, TextInput
 from infembed.tokenization import TokenizedInput, TruncationDirection
 from infembed.vectors import FloatArray, normalize
@@ -19,13 +20,23 @@ from service.queue import BatchQueue
 from service.settings import Settings
 
 _TOKENIZER_THREADS = 2
+_BODIES_IN_TOKENIZER = 4
+"""Characters that may be on their way through the tokenizer, in largest bodies."""
+_PROBE_TIMEOUT_S = 10.0
+_WARM_UP_TEXTS = 16
+_WARM_UP_WORDS = 62
 
 
 class Tokenizer(Protocol):
     """What the service needs of a tokenizer."""
 
     def tokenize(
-        self, items: Sequence[TextInput], *, truncate: bool = True, direction: TruncationDirection = ...
+        self,
+        items: Sequence[TextInput],
+        *,
+        truncate: bool = True,
+        direction: TruncationDirection = ...,
+        name_of: Callable[[int], str] = ...,
     ) -> list[TokenizedInput]: ...
 
 
@@ -77,6 +88,8 @@ class Pipeline:
         self._metrics = metrics
         self._settings = settings
         self._tokenizers = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenize")
+        self._tokenizing_characters = 0
+        self._probe = encoder.tokenizer.tokenize([TextInput("ready?")])
         self.queue = BatchQueue(
             encoder.encode,
             metrics,
@@ -91,11 +104,15 @@ class Pipeline:
         normalized: bool = True,
         truncate: bool = True,
         direction: TruncationDirection = TruncationDirection.RIGHT,
+        name_of: Callable[[int], str] = "input {}".format,
     ) -> Embedded:
-        """Encode the texts of one request, in order."""
+        """Encode the texts of one request, in order; `name_of` is how its messages call each input."""
         started = time.perf_counter()
-        loop = asyncio.get_running_loop()
-        tokenized = await loop.run_in_executor(self._tokenizers, self._tokenize, items, truncate, direction)
+        tokenize = partial(
+            self._encoder.tokenizer.tokenize, items, truncate=truncate, direction=direction, name_of=name_of
+        )
+        n_characters = sum(len(item.text) + len(item.instruction or "") for item in items)
+        tokenized = await self._tokenize(tokenize, n_characters)
         tokenize_s = time.perf_counter() - started
         rows, times = await self.queue.run(tokenized, timeout_s=self._settings.request_timeout_s)
         vectors = np.stack(rows)
@@ -107,26 +124,41 @@ class Pipeline:
         return Embedded(
             vectors=normalize(vectors) if normalized else vectors,
             n_tokens=sum(item.n_tokens for item in tokenized),
-            n_characters=sum(len(item.text) for item in items),
+            n_characters=n_characters,
             n_truncated=n_truncated,
             tokenize_s=tokenize_s,
             queue_s=times.queue_s,
             inference_s=times.inference_s,
         )
 
+    async def warm_up(self) -> None:
+        """Run two full batches: the first pass allocates, the second tells the queue how fast the model is."""
+        items = self._encoder.tokenizer.tokenize([TextInput("word " * _WARM_UP_WORDS)] * _WARM_UP_TEXTS)
+        for _ in range(2):
+            await self.queue.run(items, timeout_s=self._settings.request_timeout_s, is_urgent=True)
+
     async def probe(self) -> None:
-        """Run one short text through the model, as readiness asks."""
-        await self.embed([TextInput("ready?")])
+        """Run one short text through the model ahead of all others, as readiness asks."""
+        await self.queue.run(self._probe, timeout_s=_PROBE_TIMEOUT_S, is_urgent=True)
 
     async def drain(self) -> None:
         """Finish what was admitted, then stop the threads."""
         await self.queue.drain()
         self._tokenizers.shutdown(wait=True)
 
-    def _tokenize(
-        self, items: Sequence[TextInput], truncate: bool, direction: TruncationDirection
-    ) -> list[TokenizedInput]:
-        return self._encoder.tokenizer.tokenize(items, truncate=truncate, direction=direction)
+    async def _tokenize(self, tokenize: Callable[[], list[TokenizedInput]], n_characters: int) -> list[TokenizedInput]:
+        """Tokenize off the event loop; refuses when too much text is on its way already."""
+        most = _BODIES_IN_TOKENIZER * self._settings.max_body_bytes
+        if self._tokenizing_characters + n_characters > most:
+            raise OverloadedError(
+                f"{self._tokenizing_characters} characters wait for the tokenizer, at most {most} may: try again later",
+                retry_after_s=1.0,
+            )
+        self._tokenizing_characters += n_characters
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._tokenizers, tokenize)
+        finally:
+            self._tokenizing_characters -= n_characters
 
 
 def make_inputs(

@@ -13,7 +13,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from infembed.errors import DeadlineExceededError, NonFiniteError, OverloadedError, UnavailableError
+from infembed.errors import (
+    DeadlineExceededError,
+    NonFiniteError,
+    OverloadedError,
+    TooManyInputsError,
+    UnavailableError,
+)
 from infembed.tokenization import TokenizedInput
 from infembed.vectors import FloatArray, require_finite
 from service.batching import fill_batch
@@ -22,8 +28,6 @@ from service.metrics import Metrics
 Encode = Callable[[Sequence[TokenizedInput]], FloatArray]
 
 _IN_FLIGHT = 2
-_RATE_MEMORY = 0.9
-_FIRST_RATE = 2000.0
 _LEAST_RETRY_S = 0.1
 _MOST_RETRY_S = 30.0
 
@@ -37,6 +41,29 @@ class _Work:
     deadline: float
     queued_at: float
     started_at: float = 0.0
+
+
+class TokenRate:
+    """Tokens per second over the last batches, each counting by the time it took.
+
+    Batches of a few tokens are left out: their time is overhead and says nothing of how fast a backlog drains.
+    """
+
+    _MEMORY = 0.9
+    _TELLING_TOKENS = 256
+
+    def __init__(self, first: float = 2000.0) -> None:
+        self._tokens = first
+        self._seconds = 1.0
+
+    def observe(self, tokens: int, seconds: float) -> None:
+        if tokens >= self._TELLING_TOKENS and seconds > 0:
+            self._tokens = self._MEMORY * self._tokens + tokens
+            self._seconds = self._MEMORY * self._seconds + seconds
+
+    @property
+    def per_s(self) -> float:
+        return self._tokens / self._seconds
 
 
 class QueueTimes(NamedTuple):
@@ -66,7 +93,7 @@ class BatchQueue:
         self._waiting: deque[_Work] = deque()
         self._queued_tokens = 0
         self._running = 0
-        self._tokens_per_s = _FIRST_RATE
+        self._rate = TokenRate()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
         self._is_draining = False
         self._idle = asyncio.Event()
@@ -77,24 +104,37 @@ class BatchQueue:
     def queued_tokens(self) -> int:
         return self._queued_tokens
 
-    async def run(self, items: Sequence[TokenizedInput], *, timeout_s: float) -> tuple[list[FloatArray], QueueTimes]:
+    async def run(
+        self, items: Sequence[TokenizedInput], *, timeout_s: float, is_urgent: bool = False
+    ) -> tuple[list[FloatArray], QueueTimes]:
         """Encode inputs; one (D,) vector each, in order, with the times they took.
 
-        Raises OverloadedError when the queue is full, DeadlineExceededError when they waited longer than `timeout_s`,
-        NonFiniteError or the model's own error when the model fails on one of them.
+        Raises OverloadedError when the queue is full, TooManyInputsError when they could not be computed in time even
+        alone, DeadlineExceededError when they took longer than `timeout_s`, NonFiniteError or the model's own error
+        when the model fails on one of them. Urgent inputs, such as a probe, go ahead of all others.
         """
         n_tokens = sum(item.n_tokens for item in items)
-        self._admit(n_tokens)
+        self._admit(n_tokens, timeout_s, is_urgent=is_urgent)
         now = self._clock()
         loop = asyncio.get_running_loop()
         works = [_Work(item, loop.create_future(), now + timeout_s, now) for item in items]
-        self._waiting.extend(works)
+        if is_urgent:
+            self._waiting.extendleft(reversed(works))
+        else:
+            self._waiting.extend(works)
         self._queued_tokens += n_tokens
         self._idle.clear()
         self._start_batches()
         self._observe()
         try:
-            vectors = await asyncio.gather(*(work.future for work in works))
+            async with asyncio.timeout(timeout_s):
+                vectors = await asyncio.gather(*(work.future for work in works))
+        except TimeoutError as error:
+            if isinstance(error, DeadlineExceededError):
+                raise
+            raise DeadlineExceededError(
+                f"the request took longer than {timeout_s:g} s; send fewer inputs at once, or try again later"
+            ) from None
         finally:
             for work in works:
                 work.future.cancel()
@@ -116,21 +156,28 @@ class BatchQueue:
         self._waiting.clear()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def retry_after_s(self, n_tokens: int = 0) -> float:
-        """Time until the present queue has drained at the measured rate."""
-        wanted = (self._queued_tokens + n_tokens) / self._tokens_per_s
-        return min(_MOST_RETRY_S, max(_LEAST_RETRY_S, wanted))
-
-    def _admit(self, n_tokens: int) -> None:
+    def _admit(self, n_tokens: int, timeout_s: float, *, is_urgent: bool) -> None:
+        """Refuse at once what the queue could not finish in time."""
         if self._is_draining:
             raise UnavailableError(
                 "the service is shutting down; send the request to another instance", retry_after_s=1.0
             )
-        if self._queued_tokens and self._queued_tokens + n_tokens > self._max_queued_tokens:
+        if is_urgent:
+            return
+        in_time = int(self._rate.per_s * timeout_s)
+        if n_tokens > in_time:
+            raise TooManyInputsError(
+                f"the request has {n_tokens} tokens, about {in_time} can be computed within its {timeout_s:g} s; "
+                "send fewer inputs at once",
+                param="inputs",
+            )
+        most = min(self._max_queued_tokens, in_time)
+        excess = self._queued_tokens + n_tokens - most
+        if self._queued_tokens and excess > 0:
             raise OverloadedError(
-                f"{self._queued_tokens} tokens are waiting and this request has {n_tokens}; at most "
-                f"{self._max_queued_tokens} may wait: try again later",
-                retry_after_s=self.retry_after_s(),
+                f"{self._queued_tokens} tokens are waiting and this request has {n_tokens}; at most {most} may wait: "
+                "try again later",
+                retry_after_s=min(_MOST_RETRY_S, max(_LEAST_RETRY_S, excess / self._rate.per_s)),
             )
 
     def _start_batches(self) -> None:
@@ -154,7 +201,9 @@ class BatchQueue:
                 self._forget(work, "expired")
                 waited = now - work.queued_at
                 work.future.set_exception(
-                    DeadlineExceededError(f"the request waited {waited:.1f} s in the queue, longer than its time-out")
+                    DeadlineExceededError(
+                        f"the request waited {waited:.1f} s in the queue, longer than its time-out; try again later"
+                    )
                 )
             else:
                 alive.append(work)
@@ -190,11 +239,11 @@ class BatchQueue:
 
     def _finish(self, batch: list[_Work], outcomes: Sequence[FloatArray | BaseException], seconds: float) -> None:
         self._running -= 1
-        self.last_forward_at = self._clock()
+        if not all(isinstance(outcome, BaseException) for outcome in outcomes):
+            self.last_forward_at = self._clock()
         n_tokens = sum(work.item.n_tokens for work in batch)
         self._queued_tokens -= n_tokens
-        if seconds > 0:
-            self._tokens_per_s = _RATE_MEMORY * self._tokens_per_s + (1 - _RATE_MEMORY) * n_tokens / seconds
+        self._rate.observe(n_tokens, seconds)
         longest = max(work.item.n_tokens for work in batch)
         self._metrics.batch(rows=len(batch), tokens=n_tokens, padded_tokens=longest * len(batch), seconds=seconds)
         for work, outcome in zip(batch, outcomes, strict=True):
@@ -207,6 +256,7 @@ class BatchQueue:
             else:
                 work.future.set_result(outcome)
         self._start_batches()
+        self._observe()
 
     def _observe(self) -> None:
         self._metrics.queue(inputs=len(self._waiting), tokens=self._queued_tokens)

@@ -1,5 +1,6 @@
 """JSON in and out: bodies parsed by orjson, refused where they are not JSON, answers written from NumPy."""
 
+import re
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
@@ -23,24 +24,38 @@ _DESCRIPTIONS = {
 }
 
 
+_JSON = re.compile(r"application/(json|[\w.-]+\+json)")
+_MOST_KEYS = 256
+
+
 class JsonRequest(Request):
-    """A request whose body must be strict JSON: no NaN, valid UTF-8."""
+    """A request whose body must be strict JSON: no NaN, valid UTF-8, no flood of keys."""
 
     async def json(self) -> Any:
-        return orjson.loads(await self.body())
+        content = orjson.loads(await self.body())
+        if isinstance(content, dict) and len(content) > _MOST_KEYS:
+            raise HTTPException(
+                400, f"the body has {len(content)} keys, at most {_MOST_KEYS} are read; leave the rest out"
+            )
+        return content
 
 
 class JsonRoute(APIRoute):
-    """Refuses bodies that say they are something other than JSON, parses the rest strictly."""
+    """Takes JSON, with or without saying so; refuses bodies that say they are something else."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
 
         async def handle_json(request: Request) -> Response:
-            content_type = request.headers.get("content-type", "application/json")
-            if request.method == "POST" and "json" not in content_type.lower():
-                raise HTTPException(415, f"the body is {content_type}; send JSON with content-type: application/json")
-            return await handle(JsonRequest(request.scope, request.receive))
+            content_type = request.headers.get("content-type", "")
+            kind = content_type.partition(";")[0].strip().lower()
+            if kind and not _JSON.fullmatch(kind):
+                raise HTTPException(
+                    415, f"the body is {content_type[:100]}; send JSON with content-type: application/json"
+                )
+            headers = [(name, value) for name, value in request.scope["headers"] if name != b"content-type"]
+            scope = {**request.scope, "headers": [*headers, (b"content-type", b"application/json")]}
+            return await handle(JsonRequest(scope, request.receive))
 
         return handle_json
 

@@ -29,24 +29,26 @@ def _direction(value: object) -> object:
 
 
 def _enum(kind: type[InputType] | type[TruncationDirection], value: object) -> object:
-    if isinstance(value, str):
-        try:
-            return kind(value)
-        except ValueError:
-            raise ValueError(f"must be one of {', '.join(kind)}") from None
-    return value
+    if value is None or isinstance(value, kind):
+        return value
+    try:
+        return kind(str(value))
+    except ValueError:
+        raise ValueError(f"must be one of {', '.join(kind)}") from None
 
 
 Side = Annotated[InputType, BeforeValidator(_input_type)]
 Direction = Annotated[TruncationDirection, BeforeValidator(_direction)]
-Texts = str | list[str]
+Texts = str | Annotated[list[str], Field(fail_fast=True)]
+"""A list stops at its first wrong element: a million of them must not make a million errors."""
+Instructions = str | Annotated[list[str | None], Field(fail_fast=True)]
 
 
 class EmbedRequest(_Request):
     """`POST /embed`: a superset of text-embeddings-inference."""
 
     inputs: Texts = Field(description="One text or many; always answered by a list of vectors.")
-    instruction: str | list[str | None] | None = Field(
+    instruction: Instructions | None = Field(
         default=None, description="How the result must be: one for all inputs, or one for each (null: none)."
     )
     input_type: Side | None = Field(
@@ -87,7 +89,9 @@ class InstructionEffect(BaseModel):
     """How much the instruction changed this search."""
 
     query_shift: float = Field(description="1 - cosine between the query with and without the instruction.")
-    rank_churn: float = Field(description="Share of the results that were not among the first k without it.")
+    rank_churn: float = Field(
+        description="Share of the first k, whatever score_threshold left of them, that were not the first k without it."
+    )
 
 
 class SearchResponse(BaseModel):
@@ -99,17 +103,20 @@ class SearchResponse(BaseModel):
     effect: InstructionEffect | None = None
 
 
+TokenIds = Annotated[list[int], Field(fail_fast=True)] | Annotated[list[list[int]], Field(fail_fast=True)]
+
+
 class OpenAIEmbeddingsRequest(BaseModel):
     """`POST /v1/embeddings`: OpenAI's shape, `instruction` and `input_type` as extra keys, others ignored."""
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
 
-    input: Texts | list[int] | list[list[int]] = Field(description="Texts; token ids are refused (400).")
+    input: Texts | TokenIds = Field(description="Texts; token ids are refused (400).")
     model: str | None = None
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: int | None = Field(default=None, ge=1)
     user: str | None = None
-    instruction: str | list[str | None] | None = None
+    instruction: Instructions | None = None
     input_type: Side | None = None
 
 
@@ -117,7 +124,7 @@ class SimilarityInputs(_Request):
     """A sentence and those to compare it with."""
 
     source_sentence: str
-    sentences: list[str]
+    sentences: Annotated[list[str], Field(fail_fast=True)]
 
 
 class SimilarityParameters(_Request):

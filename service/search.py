@@ -7,8 +7,8 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from index.collection import Hit
-from infembed.errors import BadInputError, TooManyInputsError
-from infembed.inputs import InputType, TextInput
+from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
+from infembed.inputs import InputType, TextInput, has_words
 from service.collections import Catalogue, SearchedCollection
 from service.metrics import Metrics, Stage
 from service.pipeline import Embedded, Pipeline
@@ -32,7 +32,7 @@ def search_routes(pipeline: Pipeline, catalogue: Catalogue, metrics: Metrics, se
         queries = [TextInput(request.query, InputType.QUERY, request.instruction)]
         if request.explain:
             queries.append(TextInput(request.query, InputType.QUERY))
-        embedded = await pipeline.embed(queries)
+        embedded = await pipeline.embed(queries, name_of=lambda _: "query")
         started = time.perf_counter()
         found = await asyncio.to_thread(_search, collection, embedded, request)
         seconds = time.perf_counter() - started
@@ -52,9 +52,12 @@ def search_routes(pipeline: Pipeline, catalogue: Catalogue, metrics: Metrics, se
 
 
 def _check(request: SearchRequest, settings: Settings) -> None:
+    if not has_words(request.query):
+        raise EmptyInputError("query is empty; give at least one word", param="query")
     if request.k + request.offset > settings.max_k:
         raise TooManyInputsError(
-            f"k + offset is {request.k + request.offset}, at most {settings.max_k} results can be reached", param="k"
+            f"k + offset is {request.k + request.offset}, at most {settings.max_k} can be reached; ask for fewer",
+            param="k",
         )
     if request.mode != "dense":
         raise BadInputError(f"mode {request.mode!r} is not built yet; only 'dense' is", param="mode")

@@ -1,15 +1,18 @@
 """The HTTP server around the application: a socket of ours, a drained end."""
 
 import errno
+import math
 import signal
 import socket
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 
 import uvicorn
 from fastapi import FastAPI
 
 from infembed.errors import BadConfigError
+from service.protocol import BoundedProtocol, Limits
 from service.settings import Settings
 
 _BACKLOG = 2048
@@ -54,12 +57,15 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: 
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=partial(  # type: ignore[arg-type]  # a class with its limits filled in
+            BoundedProtocol,
+            limits=Limits(max_connections=settings.max_connections, head_timeout_s=settings.body_timeout_s),
+        ),
         lifespan="on",
         log_config=None,
         access_log=False,
         server_header=False,
-        timeout_graceful_shutdown=int(settings.drain_timeout_s),
+        timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
     )
     for sig in (signal.SIGTERM, signal.SIGINT):
         # uvicorn repeats the signal to the handlers it found once everything is drained; an ordered end is no failure.

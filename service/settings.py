@@ -19,7 +19,7 @@ class Settings(BaseSettings):
     default_collection: str | None = Field(
         default=None, description="Searched when a request names none; unset: the only one there is."
     )
-    host: str = Field(default="127.0.0.1", description="Address to listen on.")
+    host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     threads: int | None = Field(
         default=None, ge=1, le=512, description="Threads of the model; unset: the processors this process may use."
@@ -35,13 +35,24 @@ class Settings(BaseSettings):
         ge=64,
         description="Tokens that may wait. Raising it turns refusals (429) into longer waits.",
     )
+    max_connections: int = Field(
+        default=1024,
+        ge=1,
+        description="Connections that may be open; one more gets 503. Raising it costs memory for each.",
+    )
     max_client_batch: int = Field(default=2048, ge=1, description="Inputs of one request; more are refused.")
     max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Size of a request body; more is a 413.")
     max_k: int = Field(default=1000, ge=1, le=16_384, description="Largest k + offset of a search.")
     request_timeout_s: float = Field(
-        default=30.0, gt=0, le=3600, description="A request that waits longer in the queue is dropped with 504."
+        default=30.0,
+        gt=0,
+        le=3600,
+        description="A request that takes longer is dropped with 504; one that could not be done in time even alone "
+        "is a 422.",
     )
-    body_timeout_s: float = Field(default=20.0, gt=0, le=600, description="Time a client may take to send a body.")
+    body_timeout_s: float = Field(
+        default=20.0, gt=0, le=600, description="Time a client may take to send its headers, and then its body."
+    )
     drain_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="On SIGTERM, time that running requests get to finish."
     )

@@ -4,6 +4,7 @@ Nothing here knows what is served.
 """
 
 import asyncio
+import logging
 import time
 import uuid
 from collections.abc import Callable
@@ -12,10 +13,19 @@ import orjson
 from fastapi import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, body_of
+from service.errors import Problem, body_of, problem_of
 from service.metrics import Metrics
 
+_log = logging.getLogger(__name__)
 _LONGEST_REQUEST_ID = 128
+_MOST_DISCARDED = 8
+_SHUTTING_DOWN = Problem(
+    503,
+    "Unhealthy",
+    "the service shut down before this was done; send it to another instance",
+    None,
+    {"retry-after": "1"},
+)
 UNMATCHED_ROUTE = "unmatched"
 CLIENT_GONE = 499
 """nginx's status, in metrics only, of a request whose client hung up before the answer."""
@@ -47,10 +57,12 @@ class Shell:
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
         status = 500
+        has_begun = False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, has_begun
             if message["type"] == "http.response.start":
+                has_begun = True
                 status = message["status"]
                 message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
             await send(message)
@@ -58,17 +70,21 @@ class Shell:
         hang_up = _HangUp()
         try:
             if _declared_length(scope) > self._max_body_bytes:
-                await self._refuse(scope, send_with_id)
+                await self._discard(receive)
+                await self._answer(scope, send_with_id, Problem(413, "Validation", self._too_large()))
             else:
                 await self._app(scope, self._bounded(receive, hang_up), send_with_id)
         except asyncio.CancelledError:
-            if not hang_up.is_noticed:
-                raise
-            status = CLIENT_GONE
+            if not hang_up.is_noticed and not has_begun:
+                await self._answer(scope, send_with_id, _SHUTTING_DOWN)
+        except Exception as error:  # noqa: BLE001 - the outermost layer: nothing above knows the request
+            _log.error("request_id=%s failed", request_id, exc_info=error)
+            if not has_begun:
+                await self._answer(scope, send_with_id, problem_of(error))
         finally:
             hang_up.stop()
             route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
-            self._metrics.request(route, status, self._clock() - started)
+            self._metrics.request(route, CLIENT_GONE if hang_up.is_noticed else status, self._clock() - started)
 
     def _bounded(self, receive: Receive, hang_up: "_HangUp") -> Receive:
         """Count the bytes of a body and the time it takes, whatever its headers promised; then watch the client."""
@@ -87,23 +103,40 @@ class Shell:
                     message = await receive()
             except TimeoutError:
                 raise HTTPException(408, f"the body took longer than {self._body_timeout_s:g} s to arrive") from None
+            if message["type"] == "http.disconnect":
+                hang_up.is_noticed = True
+                raise asyncio.CancelledError
             is_complete = not message.get("more_body", False)
             n_bytes += len(message.get("body", b""))
             if n_bytes > self._max_body_bytes:
                 raise HTTPException(413, self._too_large())
-            if is_complete and message["type"] == "http.request":
+            if is_complete:
                 hang_up.watch(receive)
             return message
 
         return bounded
 
-    async def _refuse(self, scope: Scope, send: Send) -> None:
-        self._metrics.error("Validation")
-        body = orjson.dumps(body_of(Problem(413, "Validation", self._too_large()), scope["path"]))
+    async def _answer(self, scope: Scope, send: Send, problem: Problem) -> None:
+        self._metrics.error(problem.error_type)
+        body = orjson.dumps(body_of(problem, scope["path"]))
         headers = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+        headers += [(name.encode(), value.encode()) for name, value in problem.headers.items()]
         headers.append((b"connection", b"close"))
-        await send({"type": "http.response.start", "status": 413, "headers": headers})
+        await send({"type": "http.response.start", "status": problem.status, "headers": headers})
         await send({"type": "http.response.body", "body": body})
+
+    async def _discard(self, receive: Receive) -> None:
+        """Read a refused body to its end, within bounds: a client that is still writing would miss the answer."""
+        n_bytes = 0
+        try:
+            async with asyncio.timeout(self._body_timeout_s):
+                while n_bytes < _MOST_DISCARDED * self._max_body_bytes:
+                    message = await receive()
+                    n_bytes += len(message.get("body", b""))
+                    if not message.get("more_body", False):
+                        return
+        except TimeoutError:
+            return
 
     def _too_large(self) -> str:
         return f"the body is larger than {self._max_body_bytes} bytes; send fewer inputs at a time"

@@ -71,7 +71,31 @@ def test_concat_reads_one_text(any_tiny_bundle: Path) -> None:
     assert (item.instruction_ids == ()) is (bundle.manifest.fusion is Fusion.CONCAT)
 
 
-def test_text_that_is_nothing_to_the_tokenizer_still_has_its_special_tokens(tokenizer: BundleTokenizer) -> None:
-    (item,) = tokenizer.tokenize([TextInput("\u0000\u200b")])
-    assert item.ids[0] == CLS
-    assert item.ids[-1] == SEP
+@pytest.mark.parametrize("text", ["\u0000", "\u200b\u200d", "\u0301", "\u00a0"])
+def test_a_text_of_invisible_characters_is_empty(tokenizer: BundleTokenizer, text: str) -> None:
+    with pytest.raises(EmptyInputError, match="input 0 is empty"):
+        tokenizer.tokenize([TextInput(text)])
+
+
+@pytest.mark.parametrize("direction", list(TruncationDirection))
+def test_of_a_monstrous_text_only_the_end_that_is_kept_is_tokenized(
+    tokenizer: BundleTokenizer, direction: TruncationDirection
+) -> None:
+    text = "oven " + "bread " * 1_000_000 + "yeast"
+    (whole,) = tokenizer.tokenize([TextInput("oven " + "bread " * 99 + "yeast")], direction=direction)
+    (found,) = tokenizer.tokenize([TextInput(text)], direction=direction)
+    assert found == whole
+    with pytest.raises(InputTooLongError, match="has 6000010 characters, the model takes 48 tokens"):
+        tokenizer.tokenize([TextInput(text)], truncate=False)
+
+
+def test_an_input_at_fault_is_called_what_its_caller_calls_it(tokenizer: BundleTokenizer) -> None:
+    with pytest.raises(EmptyInputError, match="sentence 2 is empty"):
+        tokenizer.tokenize([TextInput("bread"), TextInput("")], name_of=lambda i: f"sentence {i + 1}")
+
+
+def test_many_inputs_are_tokenized_in_order(tokenizer: BundleTokenizer) -> None:
+    words = ["bread", "oven", "yeast"]
+    items = [TextInput(words[i % 3], InputType.QUERY, words[i % 2]) for i in range(300)]
+    alone = [tokenizer.tokenize([item])[0] for item in items[:6]]
+    assert tokenizer.tokenize(items) == [alone[i % 6] for i in range(300)]

@@ -100,6 +100,9 @@ def test_a_request_id_is_kept_or_made(client: TestClient) -> None:
         ({"inputs": "a", "dimensions": 16}, 400, "this model's vectors have 32"),
         ({"inputs": "a", "dimensions": 0}, 422, "dimensions"),
         ({"inputs": "a", "prompt_name": "query"}, 400, "no named prompts"),
+        ({"inputs": "\u200b"}, 400, "input 0 is empty"),
+        ({"inputs": "a", "input_type": 5}, 422, "input_type: must be one of query, document (got 5)"),
+        ({"inputs": "a", **{f"k{i}": 0 for i in range(400)}}, 400, "the body has 401 keys"),
     ],
 )
 def test_bad_input_to_embed_is_a_clear_4xx(client: TestClient, body: object, status: int, words: str) -> None:
@@ -107,6 +110,35 @@ def test_bad_input_to_embed_is_a_clear_4xx(client: TestClient, body: object, sta
     assert response.status_code == status
     assert set(response.json()) == {"error", "error_type"}
     assert words in response.json()["error"]
+
+
+def test_a_flood_of_wrong_elements_gives_one_short_message(client: TestClient) -> None:
+    for path, field in (("/embed", "inputs"), ("/v1/embeddings", "input")):
+        response = client.post(path, json={field: [None] * 3000})
+        assert response.status_code == 422
+        assert len(response.text) < 600
+
+
+@pytest.mark.parametrize("path", ["/embed", "/v1/embeddings"])
+def test_a_deeply_nested_value_is_refused_in_a_short_message(client: TestClient, path: str) -> None:
+    body = b'{"inputs": ' + b"[" * 1010 + b"]" * 1010 + b"}"
+    body = body.replace(b"inputs", b"input") if path != "/embed" else body
+    response = client.post(path, content=body, headers={"content-type": "application/json"})
+    assert response.status_code == 422
+    assert len(response.text) < 600
+
+
+@pytest.mark.parametrize("content_type", [None, "application/json", "application/vnd.api+json; charset=utf-8"])
+def test_json_is_taken_with_and_without_saying_so(client: TestClient, content_type: str | None) -> None:
+    headers = {} if content_type is None else {"content-type": content_type}
+    assert client.post("/embed", content=b'{"inputs": "bread"}', headers=headers).status_code == 200
+
+
+@pytest.mark.parametrize("content_type", ["text/json", "application/jsonx", "json", "application/x-ndjson"])
+def test_what_only_looks_like_json_is_refused(client: TestClient, content_type: str) -> None:
+    response = client.post("/embed", content=b'{"inputs": "bread"}', headers={"content-type": content_type})
+    assert (response.status_code, response.json()["error_type"]) == (415, "Validation")
+    assert content_type in response.json()["error"]
 
 
 @pytest.mark.parametrize(
@@ -143,13 +175,20 @@ def test_a_huge_body_is_refused_whether_or_not_it_says_its_size(client: TestClie
 
 
 @pytest.mark.parametrize(
-    ("method", "path", "status"), [("get", "/nothing", 404), ("get", "/embed", 405), ("post", "/health", 405)]
+    ("method", "path", "status", "words"),
+    [
+        ("get", "/nothing", 404, "there is no /nothing"),
+        ("get", "/embed", 405, "/embed takes POST, not GET"),
+        ("post", "/health", 405, "/health takes GET, not POST"),
+    ],
 )
-def test_unknown_routes_and_methods_have_our_error_shape(
-    client: TestClient, method: str, path: str, status: int
+def test_unknown_routes_and_methods_are_told_what_there_is(
+    client: TestClient, method: str, path: str, status: int, words: str
 ) -> None:
     response = client.request(method, path)
     assert (response.status_code, set(response.json())) == (status, {"error", "error_type"})
+    assert words in response.json()["error"]
+    assert "GET /docs lists the routes" in response.json()["error"]
 
 
 @pytest.mark.parametrize("fault", [RuntimeError("secret path"), float("nan")])
@@ -160,6 +199,7 @@ def test_a_failing_model_is_a_500_without_details(
     response = client.post("/embed", json={"inputs": "bread"})
     assert response.status_code == 500
     assert response.json()["error_type"] == "Backend"
+    assert len(response.headers["x-request-id"]) == 32
     assert "secret" not in response.text
     encoder.fault = None
     assert client.post("/embed", json={"inputs": "bread"}).status_code == 200
@@ -288,8 +328,9 @@ def test_readiness_needs_a_working_model(tiny_bundle: Path) -> None:
     client, encoder, collection = make_client(tiny_bundle, ready_within_s=1e-9)
     with client:
         assert client.get("/ready").status_code == 200
-        encoder.fault = float("nan")
-        assert client.get("/ready").status_code == 503
+        for fault in (float("nan"), RuntimeError("broken")):
+            encoder.fault = fault
+            assert client.get("/ready").status_code == 503
         assert client.get("/health").status_code == 200
         encoder.fault = None
         client.app.state.life.is_draining = True  # type: ignore[attr-defined]

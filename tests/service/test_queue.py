@@ -6,12 +6,18 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infembed.errors import DeadlineExceededError, NonFiniteError, OverloadedError, UnavailableError
+from infembed.errors import (
+    DeadlineExceededError,
+    NonFiniteError,
+    OverloadedError,
+    TooManyInputsError,
+    UnavailableError,
+)
 from infembed.inputs import InputType
 from infembed.tokenization import TokenizedInput
 from infembed.vectors import FloatArray
 from service.metrics import Metrics
-from service.queue import BatchQueue
+from service.queue import BatchQueue, TokenRate
 
 
 class Model:
@@ -179,6 +185,108 @@ def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
         await queue.drain()
 
     _run(test)
+
+
+def test_a_request_that_could_never_be_done_in_time_is_told_so_at_once() -> None:
+    async def test() -> None:
+        queue = _queue(Model())
+        with pytest.raises(TooManyInputsError, match=r"has 400 tokens, about 200 can be computed within its 0.1 s"):
+            await queue.run([_item(1, length=400)], timeout_s=0.1)
+        await queue.drain()
+
+    _run(test)
+
+
+def test_what_waits_longer_than_the_time_out_allows_is_refused_at_admission() -> None:
+    async def test() -> None:
+        model = Model()
+        model.gate.clear()
+        queue = _queue(model)
+        task = asyncio.create_task(queue.run([_item(1, length=150)], timeout_s=5))
+        await _until(lambda: queue.queued_tokens == 150)
+        with pytest.raises(OverloadedError, match="at most 200 may wait") as caught:
+            await queue.run([_item(2, length=80)], timeout_s=0.1)
+        assert caught.value.retry_after_s == pytest.approx(0.1)  # 30 tokens too many: less than the least wait
+        model.gate.set()
+        await task
+        await queue.drain()
+
+    _run(test)
+
+
+def test_a_request_ends_at_its_deadline_though_a_batch_is_in_its_way() -> None:
+    async def test() -> None:
+        model = Model()
+        model.gate.clear()
+        queue = _queue(model)
+        with pytest.raises(DeadlineExceededError, match=r"took longer than 0.05 s"):
+            await queue.run([_item(1)], timeout_s=0.05)
+        model.gate.set()
+        await queue.drain()
+        assert queue.queued_tokens == 0
+
+    _run(test)
+
+
+def test_an_urgent_input_goes_ahead_of_those_that_wait() -> None:
+    async def test() -> None:
+        model = Model()
+        model.gate.clear()
+        queue = _queue(model, max_batch_tokens=4)
+        tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2, 3, 4)]
+        await _until(lambda: queue.queued_tokens == 16)
+        tasks.append(asyncio.create_task(queue.run([_item(9)], timeout_s=5, is_urgent=True)))
+        await _until(lambda: queue.queued_tokens == 20)
+        model.gate.set()
+        await asyncio.gather(*tasks)
+        assert model.batches == [[1], [2], [9], [3], [4]]
+        await queue.drain()
+
+    _run(test)
+
+
+def test_a_model_that_fails_on_everything_is_no_sign_of_life() -> None:
+    async def test() -> None:
+        model = Model()
+        model.poisoned[1] = RuntimeError("broken")
+        queue = _queue(model)
+        with pytest.raises(RuntimeError, match="broken"):
+            await queue.run([_item(1)], timeout_s=5)
+        assert queue.last_forward_at == float("-inf")
+        await queue.run([_item(2)], timeout_s=5)
+        assert queue.last_forward_at == 100.0
+        await queue.drain()
+
+    _run(test)
+
+
+def test_gauges_are_zero_once_everybody_hung_up() -> None:
+    async def test() -> None:
+        model, metrics = Model(), Metrics()
+        model.gate.clear()
+        queue = BatchQueue(model, metrics, max_batch_tokens=40, max_queued_tokens=1000, clock=Clock())
+        tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in range(1, 6)]
+        await _until(lambda: queue.queued_tokens == 20)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        model.gate.set()
+        await queue.drain()
+        assert b"infembed_queue_inputs 0.0" in metrics.render()
+        assert b"infembed_queue_tokens 0.0" in metrics.render()
+
+    _run(test)
+
+
+def test_the_rate_weighs_batches_by_their_time_and_leaves_out_small_ones() -> None:
+    rate = TokenRate(first=1000)
+    for _ in range(100):
+        rate.observe(4, 0.1)
+    assert rate.per_s == 1000
+    for _ in range(200):
+        rate.observe(3000, 1.0)
+        rate.observe(600, 0.1)
+    assert rate.per_s == pytest.approx(3600 / 1.1, rel=0.1)
 
 
 def test_draining_finishes_what_was_admitted_and_refuses_the_rest() -> None:

@@ -1,0 +1,81 @@
+"""uvicorn's HTTP protocol with the bounds it lacks: connections, and the size and time of a request's head."""
+
+import asyncio
+from typing import Any, NamedTuple
+
+import orjson
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+MOST_HEAD_BYTES = 65_536
+
+
+class Limits(NamedTuple):
+    """What one client may take before its request is even known."""
+
+    max_connections: int
+    head_timeout_s: float
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """Closes connections beyond the limit, heads beyond 64 KB, and heads that take too long to arrive."""
+
+    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._limits = limits
+        self._head_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if len(self.connections) > self._limits.max_connections:
+            message = f"{self._limits.max_connections} connections are open, no more are taken; try again later"
+            self._refuse("503 Service Unavailable", "Overloaded", message)
+            return
+        self._begin_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._end_head()
+        super().connection_lost(exc)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._begin_head()
+
+    def on_headers_complete(self) -> None:
+        self._end_head()
+        super().on_headers_complete()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._head_timer is None:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MOST_HEAD_BYTES:
+            message = f"the request's headers are larger than {MOST_HEAD_BYTES} bytes; send fewer"
+            self._refuse("431 Request Header Fields Too Large", "Validation", message)
+
+    def _begin_head(self) -> None:
+        self._end_head()
+        self._head_bytes = 0
+        self._head_timer = self.loop.call_later(self._limits.head_timeout_s, self._head_took_too_long)
+
+    def _end_head(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _head_took_too_long(self) -> None:
+        self._head_timer = None
+        if self._head_bytes:
+            message = f"the request's headers took longer than {self._limits.head_timeout_s:g} s to arrive"
+            self._refuse("408 Request Timeout", "Validation", message)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: str, error_type: str, message: str) -> None:
+        self._end_head()
+        body = orjson.dumps({"error": message, "error_type": error_type})
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
+        head += "retry-after: 1\r\n" if status.startswith("503") else ""
+        self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
+        self.transport.close()

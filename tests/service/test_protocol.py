@@ -1,0 +1,90 @@
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import uvicorn
+from starlette.types import Receive, Scope, Send
+
+from service.protocol import MOST_HEAD_BYTES, BoundedProtocol, Limits
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    while (await receive()).get("more_body", False):
+        pass
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+    await send({"type": "http.response.body", "body": b"ok"})
+
+
+def _with_server(limits: Limits, test: Callable[[int], Awaitable[None]]) -> None:
+    """Run a test against the protocol on a free port."""
+
+    async def run() -> None:
+        config = uvicorn.Config(_app, log_config=None, access_log=False, lifespan="off")
+        config.load()
+        state = uvicorn.server.ServerState()
+        server = await asyncio.get_running_loop().create_server(
+            lambda: BoundedProtocol(config=config, server_state=state, app_state={}, limits=limits), "127.0.0.1", 0
+        )
+        async with server:
+            await test(server.sockets[0].getsockname()[1])
+
+    asyncio.run(asyncio.wait_for(run(), timeout=20))
+
+
+async def _answer(port: int, *parts: bytes) -> bytes:
+    """Send parts and read until the server closes."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    for part in parts:
+        writer.write(part)
+        await writer.drain()
+    try:
+        return await reader.read()
+    finally:
+        writer.close()
+
+
+def test_a_request_within_the_bounds_is_served_and_its_connection_kept() -> None:
+    async def test(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        for body in (b"", b"x" * (2 * MOST_HEAD_BYTES)):
+            writer.write(b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        writer.close()
+
+    _with_server(Limits(max_connections=2, head_timeout_s=10), test)
+
+
+def test_a_head_beyond_the_bound_is_refused() -> None:
+    async def test(port: int) -> None:
+        head = b"GET / HTTP/1.1\r\nhost: a\r\nx-long: "
+        found = await _answer(port, head, *[b"a" * 16_384] * 5)
+        assert found.startswith(b"HTTP/1.1 431")
+        assert b"headers are larger than 65536 bytes" in found
+
+    _with_server(Limits(max_connections=2, head_timeout_s=10), test)
+
+
+def test_a_head_that_never_ends_is_refused() -> None:
+    async def test(port: int) -> None:
+        found = await _answer(port, b"GET / HTTP/1.1\r\nhost: a\r\n")
+        assert found.startswith(b"HTTP/1.1 408")
+
+    _with_server(Limits(max_connections=2, head_timeout_s=0.05), test)
+
+
+def test_a_connection_that_says_nothing_is_closed() -> None:
+    async def test(port: int) -> None:
+        assert await _answer(port) == b""
+
+    _with_server(Limits(max_connections=2, head_timeout_s=0.05), test)
+
+
+def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
+    async def test(port: int) -> None:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        found = await _answer(port)
+        assert found.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1" in found
+        for _, writer in held:
+            writer.close()
+
+    _with_server(Limits(max_connections=2, head_timeout_s=10), test)
