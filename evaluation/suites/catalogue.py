@@ -1,10 +1,11 @@
-"""Finds a suite by name: built from public data, loaded from a directory, or fetched from the hub."""
+"""Finds a suite by name: part of this package, built from public data, in a directory, or on the hub."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.suites import classic, csfcube, hub, medquad, opposites
+from evaluation.suites.builtin import BUILTIN, load_builtin
 from evaluation.suites.layout import Suite
 from evaluation.suites.storage import SUITE_FILE, load_suite
 from infembed.errors import BadConfigError, MissingArtefactError
@@ -28,12 +29,14 @@ BUILT: Mapping[str, BuiltSuite] = {
     "cranfield": BuiltSuite("cranfield", classic.build_cranfield),
     "cisi": BuiltSuite("cisi", classic.build_cisi),
 }
-DEFAULT = ("medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "cranfield", "cisi")
+DEFAULT = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "cranfield", "cisi")
 """What the gate looks at unless told otherwise; npl is left to `--suite npl` because its corpus takes longest."""
 
 
 def find_suite(name: str, *, data: Path | None) -> Suite:
-    """Return a suite: a name of `BUILT`, a directory with a suite, or the name of an mteb task (`hub.TASKS`)."""
+    """Return a suite: a name of `BUILTIN` or `BUILT`, a directory with one, or the name of an mteb task."""
+    if name in BUILTIN:
+        return load_builtin(name)
     if name in BUILT:
         built = BUILT[name]
         if data is None or not (data / built.directory).is_dir():
@@ -47,5 +50,5 @@ def find_suite(name: str, *, data: Path | None) -> Suite:
     if hub.find_task(name) is not None:
         return hub.load(name)
     raise BadConfigError(
-        f"no suite {name!r}; there are {', '.join([*BUILT, *hub.TASKS])}, or a directory with a {SUITE_FILE}"
+        f"no suite {name!r}; there are {', '.join([*BUILTIN, *BUILT, *hub.TASKS])}, or a directory with a {SUITE_FILE}"
     )

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import pytest
 
+from evaluation.suites.builtin import BUILTIN
 from evaluation.suites.catalogue import BUILT, DEFAULT, find_suite
 from evaluation.suites.layout import Suite
 
@@ -42,7 +43,7 @@ def _built(name: str, data: Path) -> Suite:
 
 def test_every_built_suite_is_expected_here() -> None:
     assert set(_EXPECTED) == set(BUILT)
-    assert set(DEFAULT) == set(BUILT) - {"npl"}
+    assert set(DEFAULT) == {*BUILTIN, *BUILT} - {"npl"}
 
 
 @pytest.mark.parametrize("name", BUILT)
