@@ -1,8 +1,9 @@
 """Whether two reports can be compared at all: same suites, same contents, every topic and every measure there."""
 
 from collections.abc import Iterator
+from math import isfinite
 
-from evaluation.report import Measure, Report, SuiteScores
+from evaluation.report import Measure, Report, SuiteScores, TopicScores
 from evaluation.verdict import Check, Verdict, failed
 
 NAME = "comparable"
@@ -46,15 +47,21 @@ def _incomplete(role: str, report: Report) -> Iterator[str]:
         if len({topic.topic for topic in scores.topics}) < len(scores.topics):
             yield f"{where} holds a topic twice; score it again"
         for topic in scores.topics:
-            for measure in _EVERYWHERE:
-                if measure not in topic.values:
-                    yield f"{where}: {measure} is missing for topic {topic.topic!r}; score it again"
-            has_p_mrr = Measure.P_MRR in topic.values
-            if has_p_mrr and not topic.by_type:
-                yield f"{where}: topic {topic.topic!r} has p-MRR and no instruction type; score it again"
-        real, shuffled = scores.values_of(Measure.P_MRR), scores.values_of(Measure.SHUFFLED_P_MRR)
-        if (real and not shuffled) or shuffled.keys() - real.keys():
-            yield f"{where} needs {Measure.P_MRR} and its control, {Measure.SHUFFLED_P_MRR}; score it again"
+            for fault in _faults(topic):
+                yield f"{where}, topic {topic.topic!r}: {fault}; score it again"
+
+
+def _faults(topic: TopicScores) -> Iterator[str]:
+    for measure in _EVERYWHERE:
+        if measure not in topic.values:
+            yield f"{measure} is missing"
+    if Measure.P_MRR not in topic.values and (topic.by_type or Measure.SHUFFLED_P_MRR in topic.values):
+        yield "p-MRR is missing beside its types of instruction or its control"
+    if Measure.P_MRR in topic.values and not topic.by_type:
+        yield "p-MRR is not split by type of instruction"
+    for name, value in (*topic.values.items(), *topic.by_type.items()):
+        if not isfinite(value):
+            yield f"{name} is {value}, not a number"
 
 
 def _differing(theirs: SuiteScores, ours: SuiteScores) -> Iterator[str]:

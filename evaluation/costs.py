@@ -12,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -62,25 +62,33 @@ def measure_costs(
         raise BadInputError("costs are measured on queries and there are none; give at least one")
     one_per_text = list({query.text: query for query in queries}.values())[:_PROBES]
     with ExitStack() as stack:
-        workers = [stack.enter_context(_started(bundle)) for bundle in bundles]
-        latencies = _take_turns(workers, queries)
+        workers = [stack.enter_context(started(bundle)) for bundle in bundles]
+        latencies = take_turns(workers, queries)
         findings = [worker.look_at(one_per_text) for worker in workers]
     run = uuid.uuid4().hex
     return [
         ServingCosts(
-            parity_max_abs=_parity(found.vectors, reference, one_per_text),
+            parity_max_abs=parity(found.vectors, reference, one_per_text),
             batch_invariance_max_abs=found.largest_difference,
-            latency_p50_ms=_over_blocks(taken, 50),
-            latency_p95_ms=_over_blocks(taken, 95),
+            latency_p50_ms=over_blocks(taken, 50),
+            latency_p95_ms=over_blocks(taken, 95),
             resident_mb=found.resident_mb,
-            distinct_vectors=_distinct(found.vectors),
+            distinct_vectors=distinct(found.vectors),
             measured_in=run,
         )
         for found, taken, reference in zip(findings, latencies, references or [None] * len(bundles), strict=True)
     ]
 
 
-def _take_turns(workers: Sequence["_Worker"], queries: Sequence[TextInput]) -> list[list[float]]:
+class Timed(Protocol):
+    """Something that can be timed on a query."""
+
+    def time(self, query: TextInput) -> float:
+        """Return the seconds one query takes."""
+        ...
+
+
+def take_turns(workers: Sequence[Timed], queries: Sequence[TextInput]) -> list[list[float]]:
     """Time one query alone on each worker in turn; milliseconds by worker, in order, without the first ones."""
     latencies: list[list[float]] = [[] for _ in workers]
     numbers = range(len(workers))
@@ -91,12 +99,14 @@ def _take_turns(workers: Sequence["_Worker"], queries: Sequence[TextInput]) -> l
     return [taken[_WARM_UP:] for taken in latencies]
 
 
-def _over_blocks(latencies: Sequence[float], percentile: float) -> float:
+def over_blocks(latencies: Sequence[float], percentile: float) -> float:
+    """Median over the blocks of a run of each block's percentile."""
     blocks = np.array(latencies).reshape(_BLOCKS, _TURNS_OF_BLOCK)
     return float(np.median(np.percentile(blocks, percentile, axis=1)))
 
 
-def _parity(vectors: FloatArray, reference: Encoder | None, queries: Sequence[TextInput]) -> float | None:
+def parity(vectors: FloatArray, reference: Encoder | None, queries: Sequence[TextInput]) -> float | None:
+    """Return the largest difference of an element from the checkpoint's vectors; None without a checkpoint."""
     if reference is None:
         return None
     wanted = normalize(require_finite(reference.encode_queries(queries)))
@@ -108,7 +118,7 @@ def _parity(vectors: FloatArray, reference: Encoder | None, queries: Sequence[Te
     return float(np.abs(vectors - wanted).max())
 
 
-class _Worker:
+class Worker:
     """The parent's end of one bundle's process."""
 
     def __init__(self, bundle: Path, process: BaseProcess, connection: "Connection[object, object]") -> None:
@@ -148,15 +158,15 @@ class _Worker:
 
 
 @contextmanager
-def _started(bundle: Path) -> Iterator[_Worker]:
+def started(bundle: Path) -> Iterator[Worker]:
     """Run a worker; whatever happens, its process does not outlive the block."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=serve_worker, args=(str(bundle), theirs), daemon=True)
+    process = context.Process(target=_serve, args=(str(bundle), theirs), daemon=True)
     process.start()
     try:
         theirs.close()
-        yield _Worker(bundle, process, ours)
+        yield Worker(bundle, process, ours)
     finally:
         ours.close()
         process.terminate()
@@ -167,7 +177,7 @@ def _started(bundle: Path) -> Iterator[_Worker]:
         process.close()
 
 
-def serve_worker(bundle: str, connection: "Connection[object, object]") -> None:
+def _serve(bundle: str, connection: "Connection[object, object]") -> None:
     """Run in the bundle's process: time single queries, then look at vectors."""
     from infembed.encoder import OnnxEncoder
 
@@ -197,7 +207,7 @@ def _sendable(error: Exception, bundle: str) -> Exception:
     return BadArtefactError(f"{bundle} cannot be measured: {type(error).__name__}: {error}")
 
 
-def _distinct(vectors: FloatArray) -> float:
+def distinct(vectors: FloatArray) -> float:
     """Share of unit vectors that differ from all others before them."""
     repeats = np.tril(vectors @ vectors.T > 1 - _SAME, k=-1).any(axis=1)
     return float(1 - repeats.mean())

@@ -76,19 +76,19 @@ def query_inputs(suite: Suite) -> list[TextInput]:
 def donors(suite: Suite) -> dict[str, Donor]:
     """Choose for every changed query the instructions of another topic, always the same ones.
 
-    A query gets none where no other topic has a changed instruction that differs from its own.
+    There are none where all topics share one changed instruction: exchanging it would change nothing.
     """
     changed = suite.changed_queries
+    if len({query.instruction for query in changed}) < 2:
+        return {}
     rng = random.Random(_SHUFFLE_SEED)  # noqa: S311 - a fixed shuffle, not a secret
     found = {}
-    for place, query in enumerate(changed):
-        first = rng.randrange(len(changed))
-        for step in range(len(changed)):
-            other = changed[(place + first + step) % len(changed)]
-            if other.topic != query.topic and other.instruction != query.instruction:
-                assert other.original is not None, "only changed queries donate"
-                found[query.id] = Donor(suite.by_id[other.original].instruction, other.instruction)
-                break
+    for query in changed:
+        start = rng.randrange(len(changed))
+        others = (changed[(start + step) % len(changed)] for step in range(len(changed)))
+        other = next((other for other in others if other.topic != query.topic), None)
+        if other is not None and other.original is not None:
+            found[query.id] = Donor(suite.by_id[other.original].instruction, other.instruction)
     return found
 
 

@@ -158,6 +158,13 @@ def _shuffle(candidate: Report, policy: Policy) -> Check:
             shuffled[scores.suite] = _array(other.values())
             gains[scores.suite] = _array(real[topic] - other[topic] for topic in other)
             shares[scores.suite] = _array(policy.shuffle_share * real[topic] - other[topic] for topic in other)
+    if not gains:
+        return Check(
+            name="instruction shuffle",
+            verdict=Verdict.INCONCLUSIVE,
+            reason="all topics share one changed instruction, so none can be exchanged, and a model that moves "
+            "documents whatever it says would not show; add a suite whose instructions differ",
+        )
     gain = statistics.one_sided(gains, confidence=policy.confidence)
     share = statistics.one_sided(shares, confidence=policy.confidence)
     is_following = above(gain, 0.0) if policy.goal == "improve" else passes(gain.high >= 0)

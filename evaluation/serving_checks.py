@@ -1,6 +1,7 @@
 """The gate's checks of what serving the candidate costs, and whether it serves what was trained."""
 
 from collections.abc import Iterator
+from math import isfinite
 
 from evaluation.policy import Policy
 from evaluation.report import Report, ServingCosts
@@ -80,5 +81,8 @@ def _budgets(champion: ServingCosts, candidate: ServingCosts, policy: Policy) ->
 
 def _limit(name: str, value: float, limit: float, what: str) -> Check:
     return Check(
-        name=name, verdict=passes(value <= limit), reason=f"{what} {value:.3g}; the limit is {limit:g}", value=value
+        name=name,
+        verdict=passes(value <= limit),
+        reason=f"{what} {value:.3g}; the limit is {limit:g}",
+        value=value if isfinite(value) else None,
     )
