@@ -91,7 +91,7 @@ def print_coverage(n_samples: int) -> None:
     print("|---|" + "---|" * len(SIZES))
     for shape in SHAPES:
         cells = [coverage(shape, sizes, n_samples=n_samples) for sizes in SIZES]
-        row = [f"{c.covered:.1%} ({c.too_high:.1%}, {c.too_low:.1%})" for c in cells]
+        row = [f"{c.covered * 100:.1f} % ({c.too_high * 100:.1f}, {c.too_low * 100:.1f})" for c in cells]
         print(f"| {shape} | " + " | ".join(row) + " |", flush=True)
 
 
@@ -116,11 +116,13 @@ def print_promotions(n_samples: int) -> None:
 
     All else is exactly equal, so that only the statistics of p-MRR stand between them and promotion.
     """
-    print("| suites of topics | promoted | inconclusive | failed |")
+    print("| topics by suite | promoted | inconclusive | failed |")
     print("|---|---|---|---|")
     for sizes in SIZES[1:]:
         share = promotions(sizes, n_samples=n_samples)
-        row = " | ".join(f"{share[verdict]:.2%}" for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL))
+        row = " | ".join(
+            f"{share[verdict] * 100:.2f} %" for verdict in (Verdict.PASS, Verdict.INCONCLUSIVE, Verdict.FAIL)
+        )
         print(f"| {' + '.join(map(str, sizes))} | {row} |", flush=True)
 
 
@@ -175,7 +177,7 @@ def topics_needed(gain: float, spread: float, *, n_samples: int) -> str:
     for n in _GRID:
         share = power(gain, spread, n, n_samples=n_samples)
         if share >= _WANTED_POWER:
-            return f"{n} ({share:.0%})"
+            return f"{n:,} ({share * 100:.0f} %)"
     return f"more than {_GRID[-1]}"
 
 

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -27,6 +27,13 @@ DIM = 384
 N_RELEVANT = 10
 SEED = 20_261_128
 _T = TypeVar("_T")
+
+
+class Taken(NamedTuple):
+    """What a step took; CPU time is what is left of it on a machine with nothing else to do."""
+
+    wall_s: float
+    cpu_s: float
 
 
 class RandomEncoder:
@@ -56,16 +63,22 @@ def main() -> None:
     arguments = parser.parse_args()
     suite = random_suite(n_topics=arguments.topics, n_documents=arguments.documents)
     rounds = [run_once(suite) for _ in range(arguments.rounds)]
-    print(f"{arguments.topics} topics, {len(suite.queries)} queries, {arguments.documents} documents")
+    print(f"{arguments.topics} topics, {len(suite.queries)} queries, {arguments.documents} documents, ", end="")
+    print(f"median of {arguments.rounds} rounds\n")
+    print("| step | wall s | CPU s |\n|---|---|---|")
     for step in rounds[0]:
-        seconds = [taken[step] for taken in rounds]
-        print(f"{step:<28} {median(seconds):6.2f} s (lowest {min(seconds):.2f}, highest {max(seconds):.2f})")
-    total = [taken["measures"] + taken["report with intervals"] for taken in rounds]
-    print(f"{'ranks to report':<28} {median(total):6.2f} s (lowest {min(total):.2f}, highest {max(total):.2f})")
+        print_row(step, [taken[step] for taken in rounds])
+    both = [(taken["measures"], taken["report with intervals"]) for taken in rounds]
+    print_row("ranks to report", [Taken(a.wall_s + b.wall_s, a.cpu_s + b.cpu_s) for a, b in both])
 
 
-def run_once(suite: Suite) -> dict[str, float]:
-    taken: dict[str, float] = {}
+def print_row(step: str, taken: Sequence[Taken]) -> None:
+    wall_s, cpu_s = median(found.wall_s for found in taken), median(found.cpu_s for found in taken)
+    print(f"| {step} | {wall_s:.2f} | {cpu_s:.2f} |")
+
+
+def run_once(suite: Suite) -> dict[str, Taken]:
+    taken: dict[str, Taken] = {}
     runs: SuiteRuns = timed(taken, "ranking", lambda: make_runs(suite, RandomEncoder()))
     scores = timed(taken, "measures", lambda: measure_runs(suite, runs))
     model = ModelIdentity(name="random", digest="0" * 64, document_fingerprint="0" * 64)
@@ -81,10 +94,10 @@ def run_once(suite: Suite) -> dict[str, float]:
     return taken
 
 
-def timed(taken: dict[str, float], step: str, work: Callable[[], _T]) -> _T:
-    started = time.perf_counter()
+def timed(taken: dict[str, Taken], step: str, work: Callable[[], _T]) -> _T:
+    wall_s, cpu_s = time.perf_counter(), time.process_time()
     made = work()
-    taken[step] = time.perf_counter() - started
+    taken[step] = Taken(time.perf_counter() - wall_s, time.process_time() - cpu_s)
     return made
 
 
