@@ -72,6 +72,7 @@ class ServingCosts(Config):
     latency_p95_ms: float = Field(gt=0)
     resident_mb: float = Field(gt=0, description="memory of the process with the model loaded, after the runs")
     distinct_vectors: float = Field(ge=0, le=1, description="share of different vectors among different probe texts")
+    measured_in: str = Field(default="", description="the run: only costs of one run can be compared")
 
 
 class ModelIdentity(Config):

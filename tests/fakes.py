@@ -39,3 +39,17 @@ class HashingEncoder:
     def _direction(self, word: str) -> FloatArray:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8], "little")
         return np.random.default_rng(seed).normal(size=self._dim).astype(np.float32)
+
+
+class WeighingEncoder(HashingEncoder):
+    """Follows instructions by adding their words with a weight; 0 ignores them."""
+
+    def __init__(self, weight: float) -> None:
+        super().__init__(dim=64)
+        self._weight = weight
+
+    def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
+        texts = self._encode([query.text for query in queries])
+        wishes = self._encode([query.instruction or query.text for query in queries])
+        has_wish = np.array([[bool(query.instruction)] for query in queries])
+        return normalize((texts + self._weight * wishes * has_wish).astype(np.float32))

@@ -15,7 +15,7 @@ from evaluation.scoring import make_runs, measure_runs
 from evaluation.suites.layout import Suite, SuiteInfo, SuiteQuery, derive_qrel_diff
 from infembed.encoder import Encoder, OnnxEncoder
 from infembed.inputs import InputType, TextInput
-from tests.evaluation.models import WeighingEncoder
+from tests.fakes import WeighingEncoder
 
 pytestmark = [
     pytest.mark.slow,  # importing mteb alone takes seconds
