@@ -22,7 +22,9 @@ PAGE_FILE = "report.html"
 
 SuiteOption = Annotated[
     list[str] | None,
-    typer.Option("--suite", help="A suite by name, or its directory; repeat for more. Default: all whose data are there."),
+    typer.Option(
+        "--suite", help="A suite by name, or its directory; repeat for more. Default: all whose data are there."
+    ),
 ]
 DataOption = Annotated[
     Path | None, typer.Option(envvar="INFEMBED_DATA", help="Directory of the public data sets (docs/data.md).")

@@ -82,9 +82,7 @@ def _score_both(
 ) -> tuple[Report, Report]:
     reports = [evaluate(open_bundle(path), suites, cache=cache, report=report) for path in (champion, candidate)]
     costs = measure_costs([champion, candidate], cost_queries(suites.found))
-    before, after = (
-        made.model_copy(update={"serving": serving}) for made, serving in zip(reports, costs, strict=True)
-    )
+    before, after = (made.model_copy(update={"serving": serving}) for made, serving in zip(reports, costs, strict=True))
     return before, after
 
 

@@ -102,7 +102,7 @@ def _score(model: ScoredModel, suite: Suite, directory: Path | None, report: pro
 
 
 def _identity(model: ScoredModel) -> ModelIdentity:
-    """A deaf model is another model: its digest must not pass for that of the one that hears."""
+    """Give a deaf model a digest of its own: its scores must not pass for those of the one that hears."""
     if model.hears_instructions:
         return model.identity
     digest = digest_of(["without instructions", model.identity.digest])

@@ -48,7 +48,9 @@ def _chosen_moves(
 ) -> Iterator[DocumentMove]:
     """Yield the documents that moved most: those withdrawn first, then the ones that should stay or rise."""
     effects = _effects(suite, query)
-    moved = sorted(measures.changes(before, after, effects), key=lambda change: (-abs(change.score), change.document_id))
+    moved = sorted(
+        measures.changes(before, after, effects), key=lambda change: (-abs(change.score), change.document_id)
+    )
     withdrawn = [change for change in moved if effects[change.document_id] is Effect.WITHDRAWN]
     others = [change for change in moved if effects[change.document_id] is not Effect.WITHDRAWN]
     n_withdrawn = max(N_WITHDRAWN, N_DOCUMENTS - len(others))

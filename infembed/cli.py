@@ -41,7 +41,7 @@ class VerdictCommand(TyperCommand):
             raise
         except InfEmbedError as error:
             _print_error(error)
-        except Exception as error:  # noqa: BLE001 - a crash is no verdict either
+        except Exception as error:  # a crash is no verdict either
             if hasattr(error, "exit_code"):
                 error.exit_code = NO_VERDICT
                 raise

@@ -10,6 +10,7 @@ from evaluation.page.drawing import Words
 from evaluation.page.figures import Named, Row, forest
 from evaluation.page.html import render_page
 from evaluation.page.report import extreme_topics, report_figures, said
+from evaluation.page.words import TIMES_100
 from evaluation.report import Estimate, Measure, Report
 from evaluation.statistics import Values, paired_differences
 from evaluation.summary import estimate, summarize
@@ -47,13 +48,17 @@ def _figures(champion: Report, candidate: Report, decision: Decision) -> dict[st
     p_mrr = list(_p_mrr_rows(champion, candidate))
     if p_mrr:
         words = Words("p-mrr-change", "p-MRR, candidate minus champion", said(p_mrr))
-        axis = "p-MRR × 100, candidate minus champion"
+        axis = f"p-MRR {TIMES_100}, candidate minus champion"
         figures["p_mrr_change"] = forest(words, p_mrr, names=names, axis=axis)
     quality = list(_quality_rows(champion, candidate))
     if quality:
         words = Words("quality-change", "nDCG@10, candidate minus champion", said(quality))
         figures["quality_change"] = forest(
-            words, quality, names=names, axis="nDCG@10 × 100, candidate minus champion", band=decision.policy.ndcg_margin
+            words,
+            quality,
+            names=names,
+            axis=f"nDCG@10 {TIMES_100}, candidate minus champion",
+            band=decision.policy.ndcg_margin,
         )
     return figures
 

@@ -55,7 +55,8 @@ class Words(NamedTuple):
 def draw(words: Words, paint: Callable[[Figure], None], *, height_in: float) -> Markup:
     """Let `paint` draw on a figure as wide as the page's text; returns an SVG element."""
     buffer = io.StringIO()
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": words.name}):
+    style: Any = {**_STYLE, "svg.hashsalt": words.name}
+    with mpl.rc_context(style):
         figure = Figure(figsize=(WIDTH_IN, height_in), layout="constrained")
         paint(figure)
         figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)

@@ -2,12 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 from markupsafe import Markup
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
+from matplotlib.transforms import Bbox
 
 from evaluation.page.drawing import ACCENT, GRID, INK, MUTED, SECOND, SURFACE, Words, draw, quiet_axes
+from evaluation.page.words import points
 from evaluation.report import Estimate
 
 _ROW_IN = 0.34
@@ -16,6 +20,8 @@ _LEGEND_IN = 0.3
 _GAP = 5
 _PLACES = ((1, 1), (1, -1), (-1, 1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0))
 """Where a point's name may stand: right or left of it, above or below; best first."""
+_ACROSS: tuple[Literal["left", "center", "right"], ...] = ("right", "center", "left")
+_UP: tuple[Literal["bottom", "center", "top"], ...] = ("top", "center", "bottom")
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,7 @@ def forest(words: Words, rows: Sequence[Row], *, names: Named, axis: str, band: 
     return draw(words, paint, height_in=height_in)
 
 
-def scatter(words: Words, points: Sequence[Point], *, x_axis: str, y_axis: str) -> Markup:
+def scatter(words: Words, shown: Sequence[Point], *, x_axis: str, y_axis: str) -> Markup:
     """Draw one point a suite with both intervals; labels are placed so that none covers a point or a label."""
 
     def paint(figure: Figure) -> None:
@@ -80,21 +86,23 @@ def scatter(words: Words, points: Sequence[Point], *, x_axis: str, y_axis: str) 
         quiet_axes(axes)
         axes.grid(visible=True, axis="y", color=GRID, linewidth=0.6)
         axes.axhline(0, color=MUTED, linewidth=1)
-        for point in points:
+        for point in shown:
             for x, y in ((_ends(point.x), (point.y.mean,) * 2), ((point.x.mean,) * 2, _ends(point.y))):
                 axes.plot([v * 100 for v in x], [v * 100 for v in y], color=ACCENT, alpha=0.45, linewidth=1.2)
-            axes.plot(point.x.mean * 100, point.y.mean * 100, "o", color=ACCENT, markersize=6.5, markeredgecolor=SURFACE)
+            axes.plot(
+                point.x.mean * 100, point.y.mean * 100, "o", color=ACCENT, markersize=6.5, markeredgecolor=SURFACE
+            )
         axes.set_xlabel(x_axis)
         axes.set_ylabel(y_axis)
         axes.tick_params(axis="y", labelcolor=MUTED)
         axes.margins(0.12)
-        _label_points(figure, axes, points)
+        _label_points(figure, axes, shown)
 
     return draw(words, paint, height_in=3.7)
 
 
 def _places(rows: Sequence[Row]) -> list[float]:
-    """Number the rows from the top; what follows a mean stands a little apart from it."""
+    """Return where each row stands, counted from the top; what follows a mean stands a little apart from it."""
     places = [0.0]
     for before in rows[:-1]:
         places.append(places[-1] + (1.5 if before.is_mean else 1.0))
@@ -126,45 +134,61 @@ def _values_on_the_right(axes: Axes, places: Sequence[float], rows: Sequence[Row
 
 
 def _value(found: Estimate) -> str:
+    mean = points(found.mean, signed=True)
     if found.low is None or found.high is None:
-        return f"{found.mean * 100:+.1f}  ({found.n_topics} topics)".replace("-", "−")
-    return f"{found.mean * 100:+.1f}  [{found.low * 100:.1f}, {found.high * 100:.1f}]".replace("-", "−")
+        return f"{mean}  ({found.n_topics} topics)"
+    return f"{mean}  [{points(found.low)}, {points(found.high)}]"
 
 
 def _legend(axes: Axes, names: Named) -> None:
     axes.plot([], [], "o-", color=ACCENT, markersize=6.0, linewidth=1.8, label=names.first)
     axes.plot([], [], "o-", color=SECOND, markerfacecolor=SURFACE, markersize=5.0, linewidth=1.2, label=names.second)
     axes.legend(
-        loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, borderaxespad=0.2, handlelength=1.8, fontsize=8.5
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=2,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.8,
+        fontsize=8.5,
     )
 
 
-def _label_points(figure: Figure, axes: Axes, points: Sequence[Point]) -> None:
+class _Place(NamedTuple):
+    """A name written at one of the places around its point."""
+
+    text: Annotation
+    box: Bbox
+    n_covered: int
+
+
+def _label_points(figure: Figure, axes: Axes, shown: Sequence[Point]) -> None:
     """Name every point where its name covers the fewest points, intervals and names."""
     figure.draw_without_rendering()
-    taken = [line.get_window_extent() for line in axes.lines if len(line.get_xdata()) and line.get_color() == ACCENT]
-    frame = axes.get_window_extent()
-    for point in points:
-        tried = []
-        for across, up in _PLACES:
-            text = axes.annotate(
-                point.label,
-                (point.x.mean * 100, point.y.mean * 100),
-                xytext=(across * _GAP, up * _GAP),
-                textcoords="offset points",
-                ha=("right", "center", "left")[across + 1],
-                va=("top", "center", "bottom")[up + 1],
-                fontsize=8.5,
-            )
-            text.set_in_layout(False)
-            box = text.get_window_extent()
-            is_outside = not (frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1)
-            tried.append((box.count_overlaps(taken) + len(points) * is_outside, len(tried), text, box))
-        _, chosen, _, box = min(tried, key=lambda found: found[:2])
-        for _, number, text, _ in tried:
-            if number != chosen:
-                text.remove()
-        taken.append(box)
+    taken = [line.get_window_extent() for line in axes.lines if line.get_color() == ACCENT]
+    for point in shown:
+        tried = [_write_label(axes, point, taken, across=across, up=up) for across, up in _PLACES]
+        best = min(tried, key=lambda place: place.n_covered)
+        for place in tried:
+            if place is not best:
+                place.text.remove()
+        taken.append(best.box)
+
+
+def _write_label(axes: Axes, point: Point, taken: Sequence[Bbox], *, across: int, up: int) -> _Place:
+    text = axes.annotate(
+        point.label,
+        (point.x.mean * 100, point.y.mean * 100),
+        xytext=(across * _GAP, up * _GAP),
+        textcoords="offset points",
+        horizontalalignment=_ACROSS[across + 1],
+        verticalalignment=_UP[up + 1],
+        fontsize=8.5,
+    )
+    text.set_in_layout(False)
+    box, frame = text.get_window_extent(), axes.get_window_extent()
+    is_inside = frame.contains(box.x0, box.y0) and frame.contains(box.x1, box.y1)
+    return _Place(text, box, box.count_overlaps(taken) + (0 if is_inside else len(taken) + 1))
 
 
 def _ends(found: Estimate) -> tuple[float, float]:

@@ -8,12 +8,12 @@ from markupsafe import Markup
 from evaluation.page.drawing import Words
 from evaluation.page.figures import Named, Point, Row, forest, scatter
 from evaluation.page.html import render_page
-from evaluation.page.words import aloud
+from evaluation.page.words import TIMES_100, aloud
 from evaluation.report import Estimate, Measure, Report, Summary, TopicMoves
 from evaluation.summary import summarize
 
 N_TOPICS = 10
-P_MRR_AXIS = "p-MRR × 100, with 95 % intervals over topics"
+P_MRR_AXIS = f"p-MRR {TIMES_100}, with 95 % intervals over topics"
 
 
 class Topic(NamedTuple):
@@ -67,9 +67,7 @@ def said(rows: Sequence[Row]) -> str:
 
 def _by_suite(summary: Summary) -> Markup:
     shuffled = estimates_of(summary, Measure.SHUFFLED_P_MRR)
-    rows = [
-        Row(suite, found, shuffled.get(suite)) for suite, found in estimates_of(summary, Measure.P_MRR).items()
-    ]
+    rows = [Row(suite, found, shuffled.get(suite)) for suite, found in estimates_of(summary, Measure.P_MRR).items()]
     mean = Row("mean of suites", summary.macro[Measure.P_MRR], summary.macro.get(Measure.SHUFFLED_P_MRR), is_mean=True)
     rows.append(mean)
     names = Named("the topic's own instruction", "another topic's instruction (control)")
@@ -92,6 +90,6 @@ def _lift(summary: Summary) -> Markup:
     return scatter(
         Words("lift", "Instruction lift against quality", description + "."),
         points,
-        x_axis="nDCG@10 × 100 of plain queries",
-        y_axis="instruction lift × 100",
+        x_axis=f"nDCG@10 {TIMES_100} of plain queries",
+        y_axis=f"instruction lift {TIMES_100}",
     )

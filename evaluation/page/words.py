@@ -9,7 +9,7 @@ MEANING: Mapping[Measure, str] = {
     "instruction moved nothing, below 0 they rose.",
     Measure.PRESERVE_MRR: "The same for documents that stay relevant; 0 is best.",
     Measure.SHUFFLED_P_MRR: "p-MRR under another topic's instruction: a control, 0 is best.",
-    Measure.PAIRWISE: "How often a document that is still relevant is ranked before one that no longer is; chance is 50.",
+    Measure.PAIRWISE: "How often a document still relevant is ranked before one that no longer is; chance is 50.",
     Measure.PAIRED: "How often both queries of a pair rank their own document first; chance is 25.",
     Measure.ROBUSTNESS: "nDCG@10 of each topic's worst query.",
     Measure.NDCG: "Ranking quality of queries as written, with their instructions.",
@@ -21,13 +21,15 @@ MEANING: Mapping[Measure, str] = {
     Measure.SICR: "Share of documents that follow the instruction and its reverse strictly (InfoSearch).",
     Measure.WISE: "The same, weighted by how far they move (InfoSearch).",
 }
+MINUS = "\N{MINUS SIGN}"
+TIMES_100 = "\N{MULTIPLICATION SIGN} 100"
 _SIGNED = frozenset({Measure.P_MRR, Measure.PRESERVE_MRR, Measure.SHUFFLED_P_MRR, Measure.LIFT, Measure.WISE})
 
 
 def points(value: float, measure: Measure | None = None, *, signed: bool = False) -> str:
     """Write a value times 100, with a real minus, and a plus where the measure can be negative."""
     text = f"{value * 100:+.1f}" if signed or measure in _SIGNED else f"{value * 100:.1f}"
-    return text.replace("-", "−")
+    return text.replace("-", MINUS)
 
 
 def interval(found: Estimate) -> str:

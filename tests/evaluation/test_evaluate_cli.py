@@ -96,7 +96,8 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     for name, report in made.items():
         save_report(report, directory / f"{name}.json")
     (directory / "policy.toml").write_text(POLICY)
-    return Reports(*(directory / f"{name}.json" for name in ("champion", "better", "noisy")), directory / "policy.toml")
+    champion_path, better, noisy = (directory / f"{name}.json" for name in made)
+    return Reports(champion_path, better, noisy, directory / "policy.toml")
 
 
 def _noisier(report: Report) -> Report:
@@ -163,7 +164,9 @@ def test_without_instructions_nothing_moves_and_the_model_has_another_digest(
     assert deaf["summary"]["macro"]["nDCG@10"] == deaf["summary"]["macro"][plain] == hearing["summary"]["macro"][plain]
 
 
-@pytest.mark.parametrize("sources", [(), ("--bundle", "b", "--url", "http://x"), ("--checkpoint", "c", "--bundle", "b")])
+@pytest.mark.parametrize(
+    "sources", [(), ("--bundle", "b", "--url", "http://x"), ("--checkpoint", "c", "--bundle", "b")]
+)
 def test_exactly_one_model_is_asked_for(run: Run, sources: tuple[str, ...]) -> None:
     ended = run("evaluate", *sources)
     assert ended.code == 2
@@ -336,6 +339,14 @@ def test_two_bundles_are_scored_and_timed_in_one_run(
     made = [load_report(out.with_name(f"decision.{role}.json")) for role in ("champion", "candidate")]
     assert [report.model.digest for report in made] == [decision.champion_digest, decision.candidate_digest]
     assert all(report.serving is not None for report in made)
-    again = run("gate", "--champion", out.with_name("decision.champion.json"), "--candidate",
-                out.with_name("decision.candidate.json"), "--policy", reports.policy, "--json")
+    again = run(
+        "gate",
+        "--champion",
+        out.with_name("decision.champion.json"),
+        "--candidate",
+        out.with_name("decision.candidate.json"),
+        "--policy",
+        reports.policy,
+        "--json",
+    )
     assert json.loads(again.out)["checks"] == json.loads(ended.out)["checks"]

@@ -6,6 +6,7 @@ import pytest
 
 from evaluation.gate import Policy, decide
 from evaluation.page import contest_page, report_page
+from evaluation.page.words import MINUS
 from evaluation.report import (
     DocumentMove,
     Effect,
@@ -75,9 +76,7 @@ def _moves(topic: str, p_mrr: float) -> TopicMoves:
 def _with_moves(report: Report) -> Report:
     """Give every suite twelve best and worst topics with hostile text."""
     suites = tuple(
-        scores.model_copy(
-            update={"moves": tuple(_moves(f"{scores.suite} topic {n}", 0.9 - n / 8) for n in range(12))}
-        )
+        scores.model_copy(update={"moves": tuple(_moves(f"{scores.suite} topic {n}", 0.9 - n / 8) for n in range(12))})
         for scores in report.suites
     )
     return report.model_copy(update={"suites": suites})
@@ -130,7 +129,7 @@ def test_every_picture_says_aloud_what_it_shows(page: str, champion: Report) -> 
     labels = [value.split() for name, value in parsed.attributes if name == "aria-labelledby" and value]
     assert {part for label in labels for part in label} <= set(parsed.ids)
     one = summarize(champion).suites["one"][Measure.P_MRR]
-    assert f"one: {one.mean * 100:+.1f} (".replace("-", "−") in parsed.text
+    assert f"one: {one.mean * 100:+.1f} (".replace("-", MINUS) in parsed.text
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(page: str, contest: str) -> None:
@@ -156,7 +155,13 @@ def test_light_dark_and_paper_are_looked_after(page: str) -> None:
 
 def test_the_header_names_model_suites_and_digests(page: str, champion: Report) -> None:
     text = Page(page).text
-    for expected in (champion.model.digest, champion.model.document_fingerprint, champion.created_at, "one", "two<&$x$"):
+    for expected in (
+        champion.model.digest,
+        champion.model.document_fingerprint,
+        champion.created_at,
+        "one",
+        "two<&$x$",
+    ):
         assert expected in text
     assert champion.suites[0].digest in page
 
@@ -167,7 +172,7 @@ def test_every_measure_of_every_suite_is_in_its_table(page: str, champion: Repor
         for measure in Measure:
             if scores.values_of(measure):
                 mean = float(np.mean(list(scores.values_of(measure).values()))) * 100
-                assert f"{mean:.1f}".replace("-", "−") in text
+                assert f"{mean:.1f}".replace("-", MINUS) in text
     assert "95 % interval" in text
 
 
@@ -193,7 +198,7 @@ def test_a_contest_shows_the_verdict_its_reasons_and_every_difference(
     for suite in ("one", "two<&$x$"):
         before, after = (report.suite(suite).values_of(Measure.P_MRR) for report in (champion, candidate))
         change = float(np.mean([after[topic] - before[topic] for topic in before])) * 100
-        assert f"{suite}: {change:+.1f} (".replace("-", "−") in text
+        assert f"{suite}: {change:+.1f} (".replace("-", MINUS) in text
     assert "type exclusion: " in text
     assert "p95" in text
 

@@ -17,7 +17,7 @@ from evaluation.report import (
     load_report,
     save_report,
 )
-from evaluation.scoring import SuiteRuns, measure_runs
+from evaluation.scoring import SuiteRuns, make_runs, measure_runs
 from evaluation.suites.layout import Suite, SuiteInfo, SuiteQuery, derive_qrel_diff
 from evaluation.summary import summarize
 from infembed.errors import AlteredArtefactError, BadInputError, MissingArtefactError
@@ -93,7 +93,8 @@ def test_a_suite_with_few_topics_has_a_mean_and_no_interval() -> None:
     report = _report(_scores("many", [0.1] * 20), _scores("few", [0.3] * 9, kind="rare"))
     summary = summarize(report)
     few = summary.suites["few"][Measure.P_MRR]
-    assert (few.mean, few.low, few.high, few.n_topics) == (pytest.approx(0.3), None, None, 9)
+    assert few.mean == pytest.approx(0.3)
+    assert (few.low, few.high, few.n_topics) == (None, None, 9)
     assert summary.macro[Measure.P_MRR].mean == pytest.approx(0.2)
     assert summary.macro[Measure.P_MRR].low is None
     assert summary.types["rare"].low is None
@@ -144,8 +145,6 @@ def test_moves_say_which_documents_went_where_and_whether_they_should() -> None:
 def test_moves_stay_small_and_no_topic_is_both_best_and_worst() -> None:
     suite = facet_suite(n_topics=15)
     encoder = WeighingEncoder(0.4, noise=0.3)
-    from evaluation.scoring import make_runs
-
     runs = make_runs(suite, encoder)
     scores = measure_runs(suite, runs)
     moves = extreme_topics(suite, runs, scores)

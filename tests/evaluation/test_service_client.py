@@ -77,7 +77,7 @@ def test_queries_are_sent_with_their_instructions_and_come_back_normalised() -> 
     with _server(Answer("[[3, 4], [0, 2]]")) as (url, bodies):
         queries = [TextInput("q", InputType.QUERY, "for a child"), TextInput("r", InputType.QUERY)]
         vectors = _encoder(url, []).encode_queries(queries)
-    np.testing.assert_allclose(vectors, [[0.6, 0.8], [0, 1]], rtol=1e-6)
+    np.testing.assert_allclose(vectors, np.array([[0.6, 0.8], [0, 1]]), rtol=1e-6)
     assert bodies == [{"inputs": ["q", "r"], "input_type": "query", "instruction": ["for a child", None]}]
 
 
@@ -144,7 +144,9 @@ def test_a_server_that_is_not_ours_is_named_as_such(info: str, message: str) -> 
     assert "\n" not in str(refused.value)
 
 
-@pytest.mark.parametrize("url", ["localhost:8080", "file:///etc/passwd", "ftp://example.invalid", "http://", "http://[", ""])
+@pytest.mark.parametrize(
+    "url", ["localhost:8080", "file:///etc/passwd", "ftp://example.invalid", "http://", "http://[", ""]
+)
 def test_an_address_that_is_not_http_is_refused(url: str) -> None:
     with pytest.raises(BadInputError, match="must begin with http"):
         open_service(url)

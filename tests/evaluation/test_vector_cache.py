@@ -63,7 +63,7 @@ def test_another_document_tower_is_encoded_again(tmp_path: Path) -> None:
     [
         lambda data: data[:-4],
         lambda data: data[: len(data) // 2],
-        lambda data: b"",
+        lambda data: data[:0],
         lambda data: data + bytes(4),
         lambda data: data[:-1] + bytes([data[-1] ^ 1]),
         lambda data: data[:32] + np.full(len(TEXTS) * 16, np.nan, dtype="<f4").tobytes(),
@@ -103,7 +103,7 @@ def test_a_query_that_comes_again_is_encoded_once_and_stays_in_its_place() -> No
     cached.encode_queries([_query("bread"), _query("bread", "for a child")])
     queries = [_query("road"), _query("bread"), _query("road"), _query("bread", "for a child")]
     found = cached.encode_queries(queries)
-    assert encoder.encoded == ["bread", "bread", "road"] or sorted(encoder.encoded) == ["bread", "bread", "road"]
+    assert sorted(encoder.encoded) == ["bread", "bread", "road"]
     np.testing.assert_array_equal(found, HashingEncoder().encode_queries(queries))
 
 
