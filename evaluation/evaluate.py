@@ -98,6 +98,7 @@ def _score(model: ScoredModel, suite: Suite, directory: Path | None, report: pro
     encoder: Encoder = cached if model.hears_instructions else DeafEncoder(cached)
     runs = make_runs(suite, encoder)
     scores = measure_runs(suite, runs)
+    report(what, total, total)
     return scores.model_copy(update={"moves": extreme_topics(suite, runs, scores)})
 
 
