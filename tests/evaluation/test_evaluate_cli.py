@@ -4,26 +4,25 @@ import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import numpy as np
 import pytest
 import typer
 
 from evaluation.cli import evaluate_app, gate_app
 from evaluation.encoders import ScoredModel
 from evaluation.evaluate import Suites, cost_queries, evaluate, find_suites
-from evaluation.gate import Decision
-from evaluation.report import Measure, ModelIdentity, ModelKind, Report, load_report, save_report
-from evaluation.suites.catalogue import DEFAULT
-from evaluation.suites.layout import Suite, save_suite
+from evaluation.gate import Decision, Verdict, decide
+from evaluation.report import Measure, ModelIdentity, ModelKind, load_report, save_report
+from evaluation.suites.catalogue import DEFAULT, find_suite
+from evaluation.suites.layout import Suite
 from infembed.cli import main
 from infembed.errors import BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
-from tests.evaluation.models import WeighingEncoder, facet_suite, report_of
+from tests.evaluation.pictured import ObedientEncoder, scored, small_suite
 from tests.tiny import make_tiny_bundle
 
-POLICY = "preserve_bound = 0.3\n"
+SUITE = "facets"
 
 
 class Entry(NamedTuple):
@@ -47,11 +46,16 @@ class Ended(NamedTuple):
 Run = Callable[..., Ended]
 
 
+def _find(name: str, *, data: Path | None) -> Suite:
+    return small_suite(n_topics=12) if name == SUITE else find_suite(name, data=data)
+
+
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run `infembed` in an empty directory with our two commands; returns its exit code and what it printed."""
     entries = [Entry("evaluate", evaluate_app), Entry("gate", gate_app)]
     monkeypatch.setattr("infembed.cli.entry_points", lambda **_: entries)
+    monkeypatch.setattr("evaluation.evaluate.find_suite", _find)
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.delenv("INFEMBED_DATA", raising=False)
     (tmp_path / "cwd").mkdir()
@@ -67,19 +71,11 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp
     return invoke
 
 
-@pytest.fixture(scope="module")
-def suite_directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = tmp_path_factory.mktemp("suites") / "facets"
-    save_suite(facet_suite(n_topics=12), directory)
-    return directory
-
-
 class Reports(NamedTuple):
     """Files of reports and a policy."""
 
     champion: Path
     better: Path
-    noisy: Path
     policy: Path
 
     def gate(self, candidate: Path) -> tuple[str | Path, ...]:
@@ -89,34 +85,19 @@ class Reports(NamedTuple):
 @pytest.fixture(scope="module")
 def reports(tmp_path_factory: pytest.TempPathFactory) -> Reports:
     directory = tmp_path_factory.mktemp("reports")
-    suites = [facet_suite(n_topics=30)]
-    champion = report_of(WeighingEncoder(0.2), suites, name="champion")
-    made = {"champion": champion, "better": report_of(WeighingEncoder(0.6), suites, name="better")}
-    made["noisy"] = _noisier(champion)
+    suites = [small_suite(n_topics=30)]
+    champion = scored(ObedientEncoder(0.2), suites, name="champion")
+    made = {"champion": champion, "better": scored(ObedientEncoder(0.6), suites, name="better")}
     for name, report in made.items():
         save_report(report, directory / f"{name}.json")
-    (directory / "policy.toml").write_text(POLICY)
-    champion_path, better, noisy = (directory / f"{name}.json" for name in made)
-    return Reports(champion_path, better, noisy, directory / "policy.toml")
+    (directory / "policy.toml").write_text('goal = "improve"\n')
+    champion_path, better = (directory / f"{name}.json" for name in made)
+    return Reports(champion_path, better, directory / "policy.toml")
 
 
-def _noisier(report: Report) -> Report:
-    rng = np.random.default_rng(0)
-    (scores,) = report.suites
-    topics = tuple(
-        topic.model_copy(
-            update={"values": topic.values | {Measure.P_MRR: topic.values[Measure.P_MRR] + rng.normal(0.01, 0.3)}}
-        )
-        for topic in scores.topics
-    )
-    return report.model_copy(update={"suites": (scores.model_copy(update={"topics": topics}),)})
-
-
-def test_evaluate_writes_a_report_and_a_page_and_prints_a_table(
-    run: Run, tiny_bundle: Path, suite_directory: Path, tmp_path: Path
-) -> None:
+def test_evaluate_writes_a_report_and_a_page_and_prints_a_table(run: Run, tiny_bundle: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    ended = run("evaluate", "--bundle", tiny_bundle, "--suite", suite_directory, "--out", out)
+    ended = run("evaluate", "--bundle", tiny_bundle, "--suite", SUITE, "--out", out)
     assert ended.code == 0
     report = load_report(out / "report.json")
     assert [scores.suite for scores in report.suites] == ["facets"]
@@ -127,9 +108,9 @@ def test_evaluate_writes_a_report_and_a_page_and_prints_a_table(
 
 
 def test_a_second_evaluation_encodes_nothing(
-    run: Run, tiny_bundle: Path, suite_directory: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    run: Run, tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    arguments = ("evaluate", "--bundle", tiny_bundle, "--suite", suite_directory, "--out")
+    arguments = ("evaluate", "--bundle", tiny_bundle, "--suite", SUITE, "--out")
     assert run(*arguments, tmp_path / "first").code == 0
 
     def refuse(*_: object) -> None:
@@ -141,8 +122,8 @@ def test_a_second_evaluation_encodes_nothing(
     assert second.model_copy(update={"created_at": first.created_at}) == first
 
 
-def test_json_is_one_object_with_the_facts(run: Run, tiny_bundle: Path, suite_directory: Path) -> None:
-    ended = run("evaluate", "--bundle", tiny_bundle, "--suite", suite_directory, "--json")
+def test_json_is_one_object_with_the_facts(run: Run, tiny_bundle: Path) -> None:
+    ended = run("evaluate", "--bundle", tiny_bundle, "--suite", SUITE, "--json")
     facts = json.loads(ended.out)
     assert facts["model"]["kind"] == "bundle"
     assert Path(facts["report"]).is_file()
@@ -151,10 +132,8 @@ def test_json_is_one_object_with_the_facts(run: Run, tiny_bundle: Path, suite_di
     assert set(facts["summary"]["macro"]["p-MRR"]) == {"mean", "low", "high", "n_topics"}
 
 
-def test_without_instructions_nothing_moves_and_the_model_has_another_digest(
-    run: Run, tiny_bundle: Path, suite_directory: Path
-) -> None:
-    arguments = ("evaluate", "--bundle", tiny_bundle, "--suite", suite_directory, "--json")
+def test_without_instructions_nothing_moves_and_the_model_has_another_digest(run: Run, tiny_bundle: Path) -> None:
+    arguments = ("evaluate", "--bundle", tiny_bundle, "--suite", SUITE, "--json")
     hearing, deaf = (json.loads(run(*arguments, *more).out) for more in ((), ("--without-instructions",)))
     assert deaf["model"]["fusion"] == "none"
     assert deaf["model"]["digest"] != hearing["model"]["digest"]
@@ -189,7 +168,7 @@ def test_evaluate_says_what_is_wrong_in_one_line(run: Run, tiny_bundle: Path, tm
 def test_default_suites_without_data_are_left_out_with_a_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    suite = facet_suite(n_topics=10)
+    suite = small_suite(n_topics=10)
 
     def find(name: str, *, data: Path | None) -> Suite:
         if name != "condaqa":
@@ -214,10 +193,10 @@ def test_a_broken_default_suite_is_an_error_and_not_left_out(monkeypatch: pytest
 
 
 def test_what_a_service_answers_never_comes_from_the_cache(tmp_path: Path) -> None:
-    suites = Suites([facet_suite(n_topics=10)], {})
+    suites = Suites([small_suite(n_topics=10)], {})
     identity = ModelIdentity(name="m", digest="d", document_fingerprint="f" * 64)
     for kind, n_runs in ((ModelKind.BUNDLE, 1), (ModelKind.URL, 2)):
-        encoder = WeighingEncoder(0.2)
+        encoder = ObedientEncoder(0.2)
         model = ScoredModel(identity.model_copy(update={"kind": kind}), encoder)
         for _ in range(2):
             evaluate(model, suites, cache=tmp_path)
@@ -225,23 +204,30 @@ def test_what_a_service_answers_never_comes_from_the_cache(tmp_path: Path) -> No
 
 
 def test_costs_are_measured_on_queries_of_every_suite_in_turn() -> None:
-    first, second = facet_suite(name="one", n_topics=2), facet_suite(name="two", n_topics=100)
+    first, second = small_suite(name="one", n_topics=2), small_suite(name="two", n_topics=100)
     queries = cost_queries([first, second])
     assert len(queries) == 200
     assert [query.instruction for query in queries[:3]] == ["alpha beta", "alpha beta", "beta"]
 
 
-def test_the_gate_exits_with_its_verdict(run: Run, reports: Reports) -> None:
-    assert run(*reports.gate(reports.better)).code == 0
-    assert run(*reports.gate(reports.champion)).code == 1
-    assert run(*reports.gate(reports.noisy)).code == 2
+@pytest.mark.parametrize(("verdict", "code"), [(Verdict.PASS, 0), (Verdict.FAIL, 1), (Verdict.INCONCLUSIVE, 2)])
+def test_the_gate_exits_with_its_verdict(
+    run: Run, reports: Reports, monkeypatch: pytest.MonkeyPatch, verdict: Verdict, code: int
+) -> None:
+    def decided(*judged: Any) -> Decision:
+        return decide(*judged).model_copy(update={"verdict": verdict})
+
+    monkeypatch.setattr("evaluation.contest.decide", decided)
+    ended = run(*reports.gate(reports.better))
+    assert ended.code == code
+    assert verdict in ended.out
 
 
 def test_the_gate_writes_its_decision_and_a_page(run: Run, reports: Reports, tmp_path: Path) -> None:
     out = tmp_path / "new" / "decision.json"
     ended = run(*reports.gate(reports.better), "--out", out)
     decision = Decision.model_validate_json(out.read_bytes())
-    assert decision.verdict == "PASS"
+    assert ended.code == decision.verdict.exit_code
     assert all(check.name in ended.out for check in decision.checks)
     assert sorted(path.name for path in out.parent.iterdir()) == ["decision.html", "decision.json"]
     assert "better" in out.with_suffix(".html").read_text()
@@ -250,12 +236,13 @@ def test_the_gate_writes_its_decision_and_a_page(run: Run, reports: Reports, tmp
 def test_the_gate_speaks_json(run: Run, reports: Reports) -> None:
     ended = run(*reports.gate(reports.champion), "--json")
     facts = json.loads(ended.out)
-    assert (ended.code, facts["verdict"], facts["files"]) == (1, "FAIL", [])
+    assert ended.code == Verdict(facts["verdict"]).exit_code != 0
+    assert facts["files"] == []
     assert facts["reasons"]
 
 
 def _other_suite(reports: Reports, directory: Path) -> Path:
-    report = report_of(WeighingEncoder(0.6), [facet_suite(name="other", n_topics=12)], name="m")
+    report = scored(ObedientEncoder(0.6), [small_suite(name="other", n_topics=12)], name="m")
     save_report(report, directory / "other.json")
     return directory / "other.json"
 
@@ -327,12 +314,12 @@ def test_a_crash_is_not_a_fail(run: Run, reports: Reports, monkeypatch: pytest.M
 
 @pytest.mark.slow
 def test_two_bundles_are_scored_and_timed_in_one_run(
-    run: Run, tiny_bundle: Path, suite_directory: Path, reports: Reports, tmp_path: Path
+    run: Run, tiny_bundle: Path, reports: Reports, tmp_path: Path
 ) -> None:
     concat = make_tiny_bundle(tmp_path / "concat", fusion=Fusion.CONCAT)
     out = tmp_path / "decision.json"
     bundles = ("gate", "--champion", tiny_bundle, "--candidate", concat, "--policy", reports.policy)
-    ended = run(*bundles, "--suite", suite_directory, "--out", out, "--json")
+    ended = run(*bundles, "--suite", SUITE, "--out", out, "--json")
     decision = Decision.model_validate_json(out.read_bytes())
     assert ended.code == decision.verdict.exit_code
     assert {"latency", "memory", "batch invariance"} <= {check.name for check in decision.checks}

@@ -18,7 +18,7 @@ from evaluation.report import (
     TopicScores,
 )
 from evaluation.summary import summarize
-from tests.evaluation.models import WeighingEncoder, facet_suite, report_of
+from tests.evaluation.pictured import ObedientEncoder, scored, small_suite
 
 EVIL = "<script>alert('x')</script> & \"quotes\""
 _VOID = {"meta", "br", "path", "use", "rect"}
@@ -84,14 +84,14 @@ def _with_moves(report: Report) -> Report:
 
 @pytest.fixture(scope="module")
 def champion() -> Report:
-    suites = [facet_suite(name="one", n_topics=30), facet_suite(name="two<&$x$", n_topics=12)]
-    return _with_moves(report_of(WeighingEncoder(0.2), suites, name=f"champion {EVIL}"))
+    suites = [small_suite(name="one", n_topics=30), small_suite(name="two<&$x$", n_topics=12)]
+    return _with_moves(scored(ObedientEncoder(0.2), suites, name=f"champion {EVIL}"))
 
 
 @pytest.fixture(scope="module")
 def candidate() -> Report:
-    suites = [facet_suite(name="one", n_topics=30), facet_suite(name="two<&$x$", n_topics=12)]
-    return _with_moves(report_of(WeighingEncoder(0.5), suites, name="candidate"))
+    suites = [small_suite(name="one", n_topics=30), small_suite(name="two<&$x$", n_topics=12)]
+    return _with_moves(scored(ObedientEncoder(0.5), suites, name="candidate"))
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_a_run_that_was_cut_short_still_gets_its_page(champion: Report, candidat
 def test_a_report_of_plain_retrieval_has_no_pictures_and_no_empty_headings() -> None:
     topics = tuple(TopicScores(topic=str(n), values={Measure.NDCG: 0.5, Measure.PLAIN_NDCG: 0.5}) for n in range(4))
     plain = SuiteScores(suite="plain", digest="0" * 64, n_documents=1, n_queries=4, topics=topics)
-    report = report_of(WeighingEncoder(0), [facet_suite(n_topics=1)], name="m").model_copy(update={"suites": (plain,)})
+    report = scored(ObedientEncoder(0), [small_suite(n_topics=1)], name="m").model_copy(update={"suites": (plain,)})
     parsed = Page(report_page(report))
     assert "svg" not in parsed.tags
     assert "Does it follow instructions?" not in parsed.text

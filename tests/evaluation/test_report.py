@@ -21,7 +21,7 @@ from evaluation.scoring import SuiteRuns, make_runs, measure_runs
 from evaluation.suites.layout import Suite, SuiteInfo, SuiteQuery, derive_qrel_diff
 from evaluation.summary import summarize
 from infembed.errors import AlteredArtefactError, BadInputError, MissingArtefactError
-from tests.evaluation.models import WeighingEncoder, facet_suite, report_of
+from tests.evaluation.pictured import ObedientEncoder, scored, small_suite
 
 
 def _run(*documents: str) -> dict[str, float]:
@@ -42,7 +42,7 @@ def _report(*suites: SuiteScores) -> Report:
 
 
 def test_a_report_survives_its_file(tmp_path: Path) -> None:
-    report = report_of(WeighingEncoder(0.3), [facet_suite(n_topics=12)], name="m")
+    report = scored(ObedientEncoder(0.3), [small_suite(n_topics=12)], name="m")
     report = report.model_copy(update={"summary": summarize(report)})
     save_report(report, tmp_path / "a" / "report.json")
     assert load_report(tmp_path / "a" / "report.json") == report
@@ -143,8 +143,8 @@ def test_moves_say_which_documents_went_where_and_whether_they_should() -> None:
 
 
 def test_moves_stay_small_and_no_topic_is_both_best_and_worst() -> None:
-    suite = facet_suite(n_topics=15)
-    encoder = WeighingEncoder(0.4, noise=0.3)
+    suite = small_suite(n_topics=15)
+    encoder = ObedientEncoder(0.4, noise=0.3)
     runs = make_runs(suite, encoder)
     scores = measure_runs(suite, runs)
     moves = extreme_topics(suite, runs, scores)
