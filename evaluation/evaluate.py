@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from evaluation.encoders import DeafEncoder, ScoredModel
 from evaluation.moves import extreme_topics
-from evaluation.report import ModelIdentity, ModelKind, Report, ServingCosts, SuiteScores
+from evaluation.report import Measure, ModelIdentity, ModelKind, Report, ServingCosts, SuiteScores
 from evaluation.scoring import make_runs, measure_runs
 from evaluation.suites.catalogue import DEFAULT, find_suite
 from evaluation.suites.layout import Suite
@@ -99,7 +99,8 @@ def _score(model: ScoredModel, suite: Suite, directory: Path | None, report: pro
     runs = make_runs(suite, encoder)
     scores = measure_runs(suite, runs)
     report(what, total, total)
-    return scores.model_copy(update={"moves": extreme_topics(suite, runs, scores)})
+    moves = extreme_topics(suite, runs.instructed, scores.values_of(Measure.P_MRR))
+    return scores.model_copy(update={"moves": moves})
 
 
 def _identity(model: ScoredModel) -> ModelIdentity:

@@ -1,10 +1,9 @@
 """The documents behind a score: which ones an instruction moved, in a suite's best and worst topics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from evaluation import measures
-from evaluation.report import DocumentMove, Effect, Measure, QueryMoves, SuiteScores, TopicMoves
-from evaluation.scoring import SuiteRuns
+from evaluation.report import DocumentMove, Effect, QueryMoves, TopicMoves
 from evaluation.suites.layout import Suite, SuiteQuery
 
 N_TOPICS = 10
@@ -14,9 +13,12 @@ N_WITHDRAWN = 3
 EXCERPT_LENGTH = 200
 
 
-def extreme_topics(suite: Suite, runs: SuiteRuns, scores: SuiteScores) -> tuple[TopicMoves, ...]:
-    """Return the ten topics with the highest p-MRR and the ten with the lowest, best first; none is in both."""
-    ordered = sorted(scores.values_of(Measure.P_MRR).items(), key=lambda item: (-item[1], item[0]))
+def extreme_topics(suite: Suite, runs: measures.Runs, p_mrr: Mapping[str, float]) -> tuple[TopicMoves, ...]:
+    """Return the ten topics with the highest p-MRR and the ten with the lowest, best first; none is in both.
+
+    `runs` are those of the queries as written, `p_mrr` is by topic.
+    """
+    ordered = sorted(p_mrr.items(), key=lambda item: (-item[1], item[0]))
     n = min(N_TOPICS, len(ordered) // 2)
     chosen = dict(ordered[:n] + ordered[len(ordered) - n :])
     queries: dict[str, list[QueryMoves]] = {topic: [] for topic in chosen}
@@ -24,15 +26,15 @@ def extreme_topics(suite: Suite, runs: SuiteRuns, scores: SuiteScores) -> tuple[
         if query.topic in chosen:
             queries[query.topic].append(_query_moves(suite, runs, query))
     return tuple(
-        TopicMoves(topic=topic, p_mrr=p_mrr, queries=tuple(_most_extreme(queries[topic])))
-        for topic, p_mrr in chosen.items()
+        TopicMoves(topic=topic, p_mrr=value, queries=tuple(_most_extreme(queries[topic])))
+        for topic, value in chosen.items()
     )
 
 
-def _query_moves(suite: Suite, runs: SuiteRuns, query: SuiteQuery) -> QueryMoves:
+def _query_moves(suite: Suite, runs: measures.Runs, query: SuiteQuery) -> QueryMoves:
     assert query.original is not None, "only changed queries move documents"
     original = suite.by_id[query.original]
-    before, after = runs.instructed[original.id], runs.instructed[query.id]
+    before, after = runs[original.id], runs[query.id]
     return QueryMoves(
         text=_excerpt(query.text),
         original_instruction=original.instruction,
