@@ -1,11 +1,5 @@
 """Bundle, checkpoint, sentence-transformers model and service: the same model gives the same scores through each."""
 
-import os
-import re
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +18,7 @@ from infembed.encoder import Encoder
 from infembed.errors import BadArtefactError, MissingArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.vectors import FloatArray
+from tests.evaluation.served import serving
 from tests.fakes import HashingEncoder
 from tests.tiny import make_checkpoint, make_tiny_bundle
 
@@ -71,22 +66,10 @@ def test_a_sentence_transformers_directory_keeps_its_own_pooling(tmp_path: Path)
     assert np.abs(mean - expected).max() > 0.01
 
 
-@contextmanager
-def _serving(bundle: Path) -> Iterator[str]:
-    command = [str(Path(sys.executable).with_name("infembed")), "serve", "--port", "0", "--bundle", str(bundle)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        try:
-            assert process.stdout is not None
-            ready = next(found for line in process.stdout if (found := re.search(r"ready on (http://\S+)", line)))
-            yield ready[1]
-        finally:
-            process.kill()
-
-
 @pytest.mark.slow
 def test_a_running_service_scores_as_its_bundle_does(tiny_bundle: Path) -> None:
     bundle = open_bundle(tiny_bundle)
-    with _serving(tiny_bundle) as url:
+    with serving(tiny_bundle) as url:
         service = open_service(url)
         np.testing.assert_allclose(_scores(service.encoder), _scores(bundle.encoder), atol=1e-5)
     assert service.identity == bundle.identity.model_copy(update={"kind": ModelKind.URL})

@@ -20,6 +20,7 @@ from infembed.cli import main
 from infembed.errors import BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
 from tests.evaluation.pictured import ObedientEncoder, scored, small_suite
+from tests.evaluation.served import serving
 from tests.tiny import make_tiny_bundle
 
 SUITE = "facets"
@@ -337,3 +338,19 @@ def test_two_bundles_are_scored_and_timed_in_one_run(
         "--json",
     )
     assert json.loads(again.out)["checks"] == json.loads(ended.out)["checks"]
+
+
+@pytest.mark.slow
+def test_every_way_to_the_same_model_gives_the_same_scores(run: Run, tmp_path: Path) -> None:
+    bundle = make_tiny_bundle(tmp_path, fusion=Fusion.CONCAT)
+    checkpoint = tmp_path / "checkpoint"
+    with serving(bundle) as url:
+        sources = {"bundle": bundle, "url": url, "checkpoint": checkpoint, "sentence-transformers": checkpoint}
+        made = {
+            kind: json.loads(run("evaluate", f"--{kind}", source, "--suite", SUITE, "--json").out)
+            for kind, source in sources.items()
+        }
+    for kind, facts in made.items():
+        assert facts["model"]["kind"] == kind
+        for measure, found in made["bundle"]["summary"]["macro"].items():
+            assert facts["summary"]["macro"][measure]["mean"] == pytest.approx(found["mean"], abs=1e-4), (kind, measure)
