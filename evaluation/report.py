@@ -1,5 +1,6 @@
 """The evaluation report: values per topic first, then means with intervals; what the gate reads."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
@@ -33,6 +34,43 @@ class Measure(StrEnum):
     WISE = "WISE"
 
 
+class Effect(StrEnum):
+    """What the changed instruction means for a judged document."""
+
+    WITHDRAWN = "withdrawn"  # relevant before, no longer: it should fall
+    KEPT = "kept"  # relevant under both: it should stay
+    ADDED = "added"  # relevant only now: it should rise
+
+
+class DocumentMove(Config):
+    """One judged document's rank under the original and the changed instruction."""
+
+    document: str
+    excerpt: str
+    effect: Effect
+    rank_before: int = Field(ge=1)
+    rank_after: int = Field(ge=1)
+
+
+class QueryMoves(Config):
+    """A changed query and what it moved."""
+
+    text: str
+    original_instruction: str | None
+    changed_instruction: str | None
+    instruction_type: str | None
+    p_mrr: float
+    documents: tuple[DocumentMove, ...]
+
+
+class TopicMoves(Config):
+    """One of a suite's best or worst topics, for people to look at; the gate reads none of it."""
+
+    topic: str
+    p_mrr: float
+    queries: tuple[QueryMoves, ...]
+
+
 class TopicScores(Config):
     """One topic's values; `by_type` splits p-MRR by the type of the changed instruction."""
 
@@ -49,6 +87,7 @@ class SuiteScores(Config):
     n_documents: int
     n_queries: int
     topics: tuple[TopicScores, ...] = Field(min_length=1)
+    moves: tuple[TopicMoves, ...] = Field(default=(), description="the ten best and the ten worst topics, best first")
 
     def values_of(self, measure: Measure) -> dict[str, float]:
         """Return the measure by topic, leaving out topics it does not apply to."""
@@ -75,14 +114,46 @@ class ServingCosts(Config):
     measured_in: str = Field(default="", description="the run: only costs of one run can be compared")
 
 
+class ModelKind(StrEnum):
+    """Through what a model was scored."""
+
+    BUNDLE = "bundle"
+    URL = "url"
+    CHECKPOINT = "checkpoint"
+    SENTENCE_TRANSFORMERS = "sentence-transformers"
+
+
 class ModelIdentity(Config):
     """Which model was scored."""
 
     name: str
     digest: str = Field(description="of the bundle, or of what was scored in its place")
     document_fingerprint: str
-    kind: Literal["bundle", "url", "checkpoint", "sentence-transformers"] = "bundle"
+    kind: ModelKind = ModelKind.BUNDLE
     fusion: str | None = None
+
+    @property
+    def short_name(self) -> str:
+        """A name for a directory: what people call the model, how it was scored, and which one it is."""
+        parts = [self.name, "" if self.kind is ModelKind.BUNDLE else self.kind, self.digest[:8]]
+        return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(filter(None, parts))).lstrip(".")
+
+
+class Estimate(Config):
+    """A mean with its 95 % interval; no interval where there are too few topics for one."""
+
+    mean: float
+    low: float | None = None
+    high: float | None = None
+    n_topics: int
+
+
+class Summary(Config):
+    """The means a report is read for, all made from its topics' values."""
+
+    suites: dict[str, dict[Measure, Estimate]]
+    macro: dict[Measure, Estimate] = Field(description="means of the suites that have the measure")
+    types: dict[str, Estimate] = Field(description="p-MRR by type of instruction, mean of the suites that have it")
 
 
 class Report(Config):
@@ -92,6 +163,7 @@ class Report(Config):
     model: ModelIdentity
     created_at: str
     suites: tuple[SuiteScores, ...] = Field(min_length=1)
+    summary: Summary | None = None
     serving: ServingCosts | None = None
     made_with: dict[str, str] = Field(default_factory=dict)
     notes: dict[str, JsonValue] = Field(default_factory=dict)

@@ -1,0 +1,85 @@
+"""Score the untrained base model under every fusion, and without instructions, on every suite whose data are there.
+
+Writes bundles and reports below --work and prints the tables of docs/results.md. Interrupted, it goes on where it was.
+"""
+
+import argparse
+import os
+from dataclasses import replace
+from pathlib import Path
+
+from rich.console import Console
+
+from evaluation.encoders import ScoredModel, open_bundle
+from evaluation.evaluate import Suites, evaluate
+from evaluation.page import report_page
+from evaluation.report import Estimate, Measure, Report, save_report
+from evaluation.suites.catalogue import BUILT, find_suite
+from evaluation.summary import summarize
+from infembed.errors import MissingArtefactError
+from infembed.inputs import Fusion
+from infembed.progress import show_progress
+from model_export.assemble import assemble, find_recipe
+
+RECIPE = "all-minilm-l6-v2"
+SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.SHUFFLED_P_MRR, Measure.PAIRWISE, Measure.LIFT, Measure.NDCG)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--data", type=Path, default=os.environ.get("INFEMBED_DATA"))
+    parser.add_argument("--work", type=Path, default=Path(".cache/baseline"))
+    arguments = parser.parse_args()
+    suites = _suites(arguments.data)
+    models = {"none": replace(_model(Fusion.PREFIX, arguments.work), hears_instructions=False)}
+    models |= {fusion: _model(fusion, arguments.work) for fusion in (Fusion.ATTENTION, Fusion.PREFIX, Fusion.CONCAT)}
+    reports = {}
+    with show_progress(Console(stderr=True), unit="texts") as progress:
+        for name, model in models.items():
+            reports[name] = evaluate(model, suites, cache=arguments.work / "vectors", report=progress)
+            save_report(reports[name], arguments.work / name / "report.json")
+            (arguments.work / name / "report.html").write_text(report_page(reports[name]), encoding="utf-8")
+    for measure in SHOWN:
+        print("\n".join(_table(measure, reports)), end="\n\n")
+    for name, reason in suites.left_out.items():
+        print(f"Left out: {name} ({reason})")
+
+
+def _suites(data: Path | None) -> Suites:
+    found, left_out = [], {}
+    for name in BUILT:
+        try:
+            found.append(find_suite(name, data=data))
+        except MissingArtefactError as error:
+            left_out[name] = str(error)
+    return Suites(found, left_out)
+
+
+def _model(fusion: Fusion, work: Path) -> ScoredModel:
+    path = work / f"bundle-{fusion}"
+    if not path.exists():
+        assemble(find_recipe(RECIPE), path, fusion=fusion)
+    return open_bundle(path)
+
+
+def _table(measure: Measure, reports: dict[str, Report]) -> list[str]:
+    summaries = {name: report.summary or summarize(report) for name, report in reports.items()}
+    suites = {
+        suite: None for summary in summaries.values() for suite, found in summary.suites.items() if measure in found
+    }
+    lines = [f"### {measure}", "", "| suite | " + " | ".join(reports) + " |", "|---" + "|---:" * len(reports) + "|"]
+    for suite in suites:
+        cells = [_cell(summary.suites[suite][measure]) for summary in summaries.values()]
+        lines.append(f"| {suite} | " + " | ".join(cells) + " |")
+    cells = [f"**{_cell(summary.macro[measure])}**" for summary in summaries.values()]
+    return [*lines, "| **mean of suites** | " + " | ".join(cells) + " |"]
+
+
+def _cell(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return f"{found.mean * 100:.1f} ({found.n_topics} topics)"
+    return f"{found.mean * 100:.1f} [{found.low * 100:.1f}, {found.high * 100:.1f}]"
+
+
+if __name__ == "__main__":
+    main()
