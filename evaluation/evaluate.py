@@ -42,11 +42,6 @@ def find_suites(names: Sequence[str], *, data: Path | None) -> Suites:
             found.append(find_suite(name, data=data))
         except MissingArtefactError as error:
             left_out[name] = str(error)
-    if not found:
-        raise MissingArtefactError(
-            "none of the default suites can be built: set INFEMBED_DATA or --data to the directory of the public data "
-            "sets (docs/data.md), or name a suite with --suite"
-        )
     return Suites(found, left_out)
 
 
