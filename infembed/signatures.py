@@ -5,6 +5,7 @@ the manifest included. The library is heavy and only wanted where a key is confi
 """
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -97,7 +98,7 @@ def _reason(error: Exception) -> str:
     words = " ".join(str(error).split())
     if not words.startswith(("Signature mismatch", "Key mismatch")):
         return "the signature file is damaged"
-    return words.split(": Expected")[0].rstrip(".")
+    return re.sub(r"[\[\]\"\\]", "", words.split(": Expected")[0]).replace(": 'Hash", ": Hash").rstrip(".")
 
 
 def _require_key(path: Path) -> None:

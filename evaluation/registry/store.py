@@ -142,10 +142,9 @@ class Store:
 
     def fetch(self, release: Release, directory: Path, *, public_key: Path | None) -> Bundle:
         """Bring a bundle into `directory` (and its signature beside it), checked against the decision log."""
-        with self._talking():
-            self._client.download_artifacts(release.run_id, _BUNDLE, str(directory))
-            if release.signature_sha256:
-                self._fetch_signature(release, directory)
+        self._download(release, _BUNDLE, directory)
+        if release.signature_sha256:
+            self._fetch_signature(release, directory)
         bundle = Bundle.open(directory / _BUNDLE)
         if bundle.digest != release.bundle_digest:
             raise AlteredArtefactError(
@@ -173,13 +172,22 @@ class Store:
     def _fetch_signature(self, release: Release, directory: Path) -> None:
         name = f"signatures/{release.signature_sha256}.sig"
         with tempfile.TemporaryDirectory(dir=directory) as temporary:
-            found = Path(self._client.download_artifacts(release.run_id, name, temporary))
+            found = self._download(release, name, Path(temporary))
             if sha256_file(found) != release.signature_sha256:
                 raise AlteredArtefactError(
                     f"the registry's signature of {release} is not the one that was registered: it was altered; "
                     "sign the bundle again and record it with `infembed registry amend --signature`"
                 )
             found.replace(directory / f"{_BUNDLE}.sig")
+
+    def _download(self, release: Release, name: str, directory: Path) -> Path:
+        try:
+            return Path(self._client.download_artifacts(release.run_id, name, str(directory)))
+        except MlflowException as error:  # MLflow hides the reason; a server that is away was noticed before
+            raise MissingArtefactError(
+                f"the registry {self.location} does not give out {name} of {release}: it was deleted, or the "
+                "connection broke; try again, then restore the registry or register the bundle in a fresh one"
+            ) from error
 
     def _version_of(self, digest: str) -> Any:
         found = self._versions(MODEL, f" and tags.bundle_digest = '{digest}'")

@@ -97,10 +97,13 @@ def make_collection(path: Path, bundle: Path, *, n_documents: int = 3) -> Path:
 
 def copy_registry(source: Path, target: Path) -> Store:
     """Copy an embedded registry; MLflow records where its files lie, so the records move too."""
+    from mlflow.tracking._tracking_service.utils import _artifact_repos_cache  # after ours has silenced MLflow
+
     shutil.copytree(source, target)
     connection = sqlite3.connect(target / "mlflow.db")
     for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
         connection.execute(f"UPDATE {table} SET {column} = replace({column}, ?, ?)", (str(source), str(target)))
     connection.commit()
     connection.close()
+    _artifact_repos_cache.clear()  # by run, and the copies share their runs
     return Store.open(Location.parse(str(target)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from evaluation.registry.decision_log import append, missing_from, read_log
 from evaluation.registry.entries import Entry, write_line
 from infembed.errors import AlteredArtefactError
-from tests.evaluation.registry.test_entries import history
+from tests.evaluation.registry.chains import history
 
 
 def bring_after(path: Path, committed: list[Entry]) -> int:

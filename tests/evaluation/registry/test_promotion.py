@@ -112,7 +112,9 @@ def test_a_decision_about_other_bundles_is_refused_even_with_an_override(
 ) -> None:
     for number, pair in enumerate([(bundles.first, bundles.other), (bundles.second, bundles.first)]):
         evidence = judge(*pair, tmp_path / str(number)).evidence()
-        with pytest.raises(MismatchedArtefactError, match="the decision is about champion .* the registry has champion"):
+        with pytest.raises(
+            MismatchedArtefactError, match="the decision is about champion .* the registry has champion"
+        ):
             promotion.promote(store, evidence, ANN, is_override=True)
 
 
