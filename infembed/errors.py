@@ -10,7 +10,9 @@
     ├── BadArtefactError (ValueError)         a bundle, corpus, index or report on disk
     │   ├── MissingArtefactError (FileNotFoundError)
     │   ├── AlteredArtefactError              contents do not match the manifest
-    │   └── MismatchedArtefactError           two good artefacts that do not belong together
+    │   ├── MismatchedArtefactError           two good artefacts that do not belong together
+    │   └── UntrustedArtefactError            no signature of the configured key
+    ├── ConflictError (RuntimeError)          somebody else changed the same thing first
     ├── OverloadedError (RuntimeError)        try again later
     │   └── UnavailableError                  still loading, or shutting down
     ├── DeadlineExceededError (TimeoutError)  the caller's time ran out before the work began
@@ -69,6 +71,14 @@ class AlteredArtefactError(BadArtefactError):
 
 class MismatchedArtefactError(BadArtefactError):
     """Two sound artefacts that do not belong together, such as an index and another model's bundle."""
+
+
+class UntrustedArtefactError(BadArtefactError):
+    """A bundle without a valid signature of the key that the operator trusts."""
+
+
+class ConflictError(InfEmbedError, RuntimeError):
+    """Somebody else changed the same thing first; nothing was done."""
 
 
 class OverloadedError(InfEmbedError, RuntimeError):

@@ -19,6 +19,7 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
 ) -> None:
     """Serve /embed and /search. Every other setting is an environment variable INFEMBED_... (docs/settings.md)."""
     from infembed.encoder import OnnxEncoder
+    from infembed.signatures import verify_signature
     from service.app import create_app
     from service.collections import open_collections
     from service.examples import as_curl, read_examples
@@ -30,6 +31,9 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
     searches = read_examples(examples) if examples else []
     console = Console(highlight=False, soft_wrap=True)
     with listen(settings.host, settings.port) as listener:
+        if settings.bundle_public_key is not None:
+            verify_signature(settings.bundle, settings.bundle_public_key)
+            console.print(f"bundle {settings.bundle} is signed by {settings.bundle_public_key}")
         encoder = OnnxEncoder.open(settings.bundle, n_threads=settings.threads)
         opened = open_collections(settings.collections, document_fingerprint=encoder.document_fingerprint)
         console.print(f"model {encoder.bundle.manifest.name}, {encoder.dim} dimensions")

@@ -13,6 +13,11 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="INFEMBED_", frozen=True, extra="forbid", allow_inf_nan=False)
 
     bundle: Path = Field(default=Path(".cache/bundle"), description="Directory of the model bundle.")
+    bundle_public_key: Path | None = Field(
+        default=None,
+        description="Public key that must have signed the bundle (`<bundle>.sig` beside it), or the service does not "
+        "start; needs the extra `signing`. Unset: signatures are not looked at.",
+    )
     collections: Path | None = Field(
         default=None, description="Directory whose sub-directories are collections; unset: only embeddings are served."
     )

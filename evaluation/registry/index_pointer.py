@@ -1,0 +1,102 @@
+"""The index half of a release: reads a collection through its files, pins one generation of it, lays it out again.
+
+Evaluation and index meet through files: CURRENT names a generation, its MANIFEST.json says whose vectors it holds.
+"""
+
+import json
+import re
+from pathlib import Path
+
+from pydantic import Field, ValidationError
+
+from evaluation.registry.entries import IndexPointer, Release
+from infembed.artefacts import FileEntry, sha256_file, verify_files
+from infembed.config import Config, explain
+from infembed.errors import AlteredArtefactError, BadArtefactError, MismatchedArtefactError, MissingArtefactError
+
+_CURRENT = "CURRENT"
+_GENERATIONS = "generations"
+_MANIFEST = "MANIFEST.json"
+_REMEDY = "build the index again (`infembed index build`) and promote it"
+
+
+class _Generation(Config):
+    """What a promotion needs of a generation's manifest; the rest is the index's own business."""
+
+    model_config = Config.model_config | {"extra": "ignore"}
+
+    document_fingerprint: str
+    bundle_name: str
+    store: str = Field(pattern=r"^[^/\\]+$")
+    files: tuple[FileEntry, ...]
+
+
+def point_to_current(collection: Path, release: Release) -> IndexPointer:
+    """Pin the collection's current generation, which must be intact and hold this bundle's vectors."""
+    collection = collection.resolve()
+    try:
+        name = (collection / _CURRENT).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise MissingArtefactError(
+            f"{collection} is not a collection (no {_CURRENT} there); build one with `infembed index build`"
+        ) from error
+    if not re.fullmatch(r"gen-[0-9A-Za-z-]+", name):
+        raise BadArtefactError(f"{collection / _CURRENT} names {name!r}, not a generation; {_REMEDY}")
+    path = collection / _GENERATIONS / name
+    manifest = _read(path)
+    if manifest.document_fingerprint != release.document_fingerprint:
+        raise MismatchedArtefactError(
+            f"index {collection} holds vectors of {manifest.bundle_name} (document fingerprint "
+            f"{manifest.document_fingerprint[:12]}), the bundle to serve has {release.document_fingerprint[:12]}; "
+            "build the index with that bundle first"
+        )
+    verify_files(path, manifest.files, remedy=_REMEDY)
+    return IndexPointer(collection=str(collection), generation=name, manifest_sha256=sha256_file(path / _MANIFEST))
+
+
+def check_pointer(pointer: IndexPointer) -> None:
+    """Refuse a pointer whose generation is gone or altered."""
+    _resolve(pointer)
+
+
+def is_here(pointer: IndexPointer) -> bool:
+    """Whether the pointer's collection is on this machine at all."""
+    return (Path(pointer.collection) / _CURRENT).is_file()
+
+
+def lay_out(pointer: IndexPointer, directory: Path) -> Path:
+    """Make a collection in `directory` that is exactly the pinned generation; files are linked, not copied."""
+    manifest = _resolve(pointer)
+    source = Path(pointer.collection)
+    view = directory / source.name
+    (view / _GENERATIONS).mkdir(parents=True)
+    (view / _GENERATIONS / pointer.generation).symlink_to(source / _GENERATIONS / pointer.generation)
+    (view / manifest.store).symlink_to(source / manifest.store)
+    (view / _CURRENT).write_text(f"{pointer.generation}\n", encoding="utf-8")
+    return view
+
+
+def _resolve(pointer: IndexPointer) -> _Generation:
+    path = Path(pointer.collection) / _GENERATIONS / pointer.generation
+    manifest = _read(path)
+    found = sha256_file(path / _MANIFEST)
+    if found != pointer.manifest_sha256:
+        raise AlteredArtefactError(
+            f"{path / _MANIFEST} has SHA-256 {found[:12]}, promoted was {pointer.manifest_sha256[:12]}; {_REMEDY}"
+        )
+    store = Path(pointer.collection) / manifest.store
+    if not store.is_file():
+        raise MissingArtefactError(f"index generation {path} has lost its passages {store}; {_REMEDY}")
+    return manifest
+
+
+def _read(generation: Path) -> _Generation:
+    path = generation / _MANIFEST
+    if not path.is_file():
+        raise MissingArtefactError(f"there is no index generation at {generation}; {_REMEDY}")
+    try:
+        return _Generation.model_validate(json.loads(path.read_bytes()))
+    except ValidationError as error:
+        raise AlteredArtefactError(f"{path}: {explain(error)}; {_REMEDY}") from error
+    except ValueError as error:
+        raise AlteredArtefactError(f"{path} is not valid JSON ({error}); {_REMEDY}") from error

@@ -1,0 +1,69 @@
+"""A service that was told whose signature to expect starts on nothing else."""
+
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from infembed.cli import main
+from infembed.encoder import OnnxEncoder
+from infembed.signatures import make_key_pair, sign_bundle
+from service import server
+
+
+class StartedError(Exception):
+    """Stands for a service that began to serve."""
+
+
+def _serve(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(*_: object, **__: object) -> None:
+        raise StartedError
+
+    monkeypatch.setattr(server, "run", run)
+    monkeypatch.setattr(sys, "argv", ["infembed", "serve", "--port", "0", "--bundle", str(bundle)])
+    main()
+
+
+@pytest.fixture
+def bundle(tiny_bundle: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+
+
+@pytest.fixture
+def private_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A key whose public half the service is told."""
+    monkeypatch.setenv("INFEMBED_BUNDLE_PUBLIC_KEY", str(make_key_pair(tmp_path / "ours")))
+    return tmp_path / "ours"
+
+
+def test_a_signed_bundle_is_served(
+    bundle: Path, private_key: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sign_bundle(bundle, private_key)
+    with pytest.raises(StartedError):
+        _serve(bundle, monkeypatch)
+    assert f"is signed by {private_key}.pub" in capsys.readouterr().out
+
+
+def test_an_unsigned_bundle_is_refused_before_anything_of_it_is_loaded(
+    bundle: Path, private_key: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(OnnxEncoder, "open", lambda *_, **__: pytest.fail("the model was loaded"))
+    with pytest.raises(SystemExit, match="1"):
+        _serve(bundle, monkeypatch)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is not signed" in line
+
+
+def test_without_a_key_signatures_are_not_looked_at(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bundle.with_name("bundle.sig").write_text("nonsense")
+    with pytest.raises(StartedError):
+        _serve(bundle, monkeypatch)
+
+
+def test_starting_without_a_key_does_not_load_the_signing_library() -> None:
+    import subprocess
+
+    code = "import service.cli, infembed.signatures, service.app, sys; sys.exit('model_signing' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[2])
