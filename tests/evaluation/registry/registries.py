@@ -55,11 +55,12 @@ def make_report(bundle: Path, *, p_mrr: float) -> Report:
         Measure.SHUFFLED_P_MRR: 0.0,
         Measure.NDCG: 0.6,
         Measure.PLAIN_NDCG: 0.5,
+        Measure.LIFT: 0.1,
     }
-    topics = tuple(
-        TopicScores(topic=f"t{n}", values={m: mean + float(rng.normal(0, 0.005)) for m, mean in means.items()})
-        for n in range(30)
-    )
+    topics = []
+    for n in range(30):
+        values = {measure: mean + float(rng.normal(0, 0.005)) for measure, mean in means.items()}
+        topics.append(TopicScores(topic=f"t{n}", values=values, by_type={"facet": values[Measure.P_MRR]}))
     return Report(
         model=ModelIdentity(
             name=opened.manifest.name,
@@ -67,7 +68,7 @@ def make_report(bundle: Path, *, p_mrr: float) -> Report:
             document_fingerprint=opened.manifest.document_fingerprint,
         ),
         created_at="2026-01-01T00:00:00+00:00",
-        suites=(SuiteScores(suite="facets", digest="5" * 64, n_documents=9, n_queries=90, topics=topics),),
+        suites=(SuiteScores(suite="facets", digest="5" * 64, n_documents=9, n_queries=90, topics=tuple(topics)),),
     )
 
 
