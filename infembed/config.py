@@ -1,6 +1,8 @@
 """The base of every configuration: frozen, strict about keys, errors in plain words."""
 
+import reprlib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
@@ -43,11 +45,52 @@ def parse_json(kind: type[_C], path: Path) -> _C:
 
 def explain(error: ValidationError) -> str:
     """Turn a pydantic error into one line: `key.path: what is wrong (got ...)`."""
-    parts = []
-    for item in error.errors(include_url=False):
-        where = ".".join(str(step) for step in item["loc"]) or "document"
-        found = repr(item["input"])
-        if len(found) > 60:
-            found = found[:57] + "..."
-        parts.append(f"{where}: {item['msg']} (got {found})")
+    parts = [
+        f"{_where(item['loc'])}: {_cut(item['msg'], _MESSAGE_CHARACTERS)} (got {shown(item['input'])})"
+        for item in error.errors(include_url=False)[:_SHOWN_FAULTS]
+    ]
+    if error.error_count() > _SHOWN_FAULTS:
+        parts.append(f"and {error.error_count() - _SHOWN_FAULTS:,} more faults")
     return "; ".join(parts)
+
+
+def shown(value: object) -> str:
+    """Show a value that came from outside in at most 60 printable characters, however deep, long or odd it is."""
+    return _cut(_REPR.repr(value), _SHOWN_CHARACTERS)
+
+
+class _BoundedRepr(reprlib.Repr):
+    """Looks at the beginning of a container only, and never spells out an integer of thousands of digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = _SHOWN_CHARACTERS
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() > _LARGEST_INTEGER_BITS:
+            return f"an integer of {x.bit_length():,} bits"
+        return super().repr_int(x, level)
+
+
+_SHOWN_CHARACTERS = 60
+_SHOWN_FAULTS = 5
+_SHOWN_STEPS = 6
+_MESSAGE_CHARACTERS = 400
+_LARGEST_INTEGER_BITS = 1024
+_REPR = _BoundedRepr()
+
+
+def _where(steps: Sequence[int | str]) -> str:
+    names = [step if isinstance(step, str) and _is_plain(step) else shown(step) for step in steps]
+    if len(names) > _SHOWN_STEPS:
+        names = [*names[: _SHOWN_STEPS // 2], "...", *names[-_SHOWN_STEPS // 2 :]]
+    return ".".join(names) or "document"
+
+
+def _is_plain(step: str) -> bool:
+    return len(step) <= _SHOWN_CHARACTERS and step.isprintable()
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
