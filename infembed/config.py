@@ -35,12 +35,12 @@ class Config(BaseModel):
 _C = TypeVar("_C", bound=Config)
 
 
-def parse_json(kind: type[_C], path: Path) -> _C:
-    """Read a JSON file that an artefact carries."""
+def parse_json(kind: type[_C], path: Path, *, remedy: str = "make it again") -> _C:
+    """Read a JSON file that an artefact carries; `remedy` ends the message of a failure."""
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise AlteredArtefactError(f"{path}: {explain(error)}") from error
+        raise AlteredArtefactError(f"{path}: {explain(error)}; {remedy}") from error
 
 
 def explain(error: ValidationError) -> str:

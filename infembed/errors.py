@@ -11,6 +11,7 @@
     │   ├── MissingArtefactError (FileNotFoundError)
     │   ├── AlteredArtefactError              contents do not match the manifest
     │   └── MismatchedArtefactError           two good artefacts that do not belong together
+    ├── StorageError (OSError)                a full disk, or a place that cannot be written
     ├── OverloadedError (RuntimeError)        try again later
     │   └── UnavailableError                  still loading, or shutting down
     ├── DeadlineExceededError (TimeoutError)  the caller's time ran out before the work began
@@ -69,6 +70,13 @@ class AlteredArtefactError(BadArtefactError):
 
 class MismatchedArtefactError(BadArtefactError):
     """Two sound artefacts that do not belong together, such as an index and another model's bundle."""
+
+
+class StorageError(InfEmbedError, OSError):
+    """The disk is full, or the place cannot be written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class OverloadedError(InfEmbedError, RuntimeError):
