@@ -107,11 +107,9 @@ def test_what_an_answer_can_carry_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_corrupt_gzip_body_is_named(tmp_path: Path) -> None:
-    data = bytearray(gzip.compress(_jsonl(ROWS * 100).encode()))
-    data[len(data) // 2] ^= 0xFF
     path = tmp_path / "p.jsonl.gz"
-    path.write_bytes(data)
-    with pytest.raises(BadInputError, match="not complete gzip data|not valid UTF-8|not valid JSON"):
+    path.write_bytes(gzip.compress(_jsonl(ROWS).encode())[:10] + b"\xff" * 30)
+    with pytest.raises(BadInputError, match="not complete gzip data: Error -3"):
         list(read_passages(path))
 
 

@@ -14,8 +14,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from evaluation.canary import CanaryDecision
-from evaluation.canary.cli import UNUSABLE, canary
+from evaluation.canary.cli import canary
 from evaluation.gate import Verdict
+from infembed.cli import UNUSABLE
 from infembed.inputs import Fusion
 from tests.evaluation.canary.services import Running, build_words, serving, write_queries
 from tests.tiny import make_tiny_bundle
