@@ -23,7 +23,7 @@ from infembed import version
 from infembed.artefacts import new_directory, sha256_file
 from infembed.encoder import Encoder
 from infembed.errors import BadArtefactError, MissingArtefactError
-from infembed.inputs import InputType, TextInput
+from infembed.inputs import InputType, TextInput, has_words
 from infembed.vectors import FloatArray
 
 _TUNING_QUERIES = 256
@@ -189,7 +189,12 @@ def _sample_queries(store: PassageStore, encoder: Encoder) -> tuple[FloatArray, 
     rng = np.random.default_rng(_SEED)
     chosen = rng.choice(rows, min(len(rows), 2 * _TUNING_QUERIES), replace=False).tolist()
     found = store.get(chosen)
-    openings = [" ".join(found[row].text.split()[:_QUERY_WORDS]) for row in chosen]
+    openings = [_opening(found[row].text) for row in chosen]
     vectors = encoder.encode_queries([TextInput(text, InputType.QUERY) for text in openings])
     half = max(1, len(vectors) // 2)
     return vectors[:half], vectors[-half:]
+
+
+def _opening(text: str) -> str:
+    words = [word for word in text.split() if has_words(word)]
+    return " ".join(words[:_QUERY_WORDS])

@@ -8,6 +8,7 @@ from index.metadata import Metadata, storable
 from index.rows import Row, read_rows
 from infembed.config import shown
 from infembed.errors import BadInputError, MissingArtefactError
+from infembed.inputs import has_words
 
 MAX_ID_CHARACTERS = 512
 
@@ -45,8 +46,8 @@ def _passage(row: Row, where: str) -> Passage:
     others = dict(row.values)
     identifier = _identifier(others.pop("id", None), where)
     text = others.pop("text", None)
-    if not isinstance(text, str) or not text.strip():
-        raise BadInputError(f"{where} (id {shown(identifier)}) has no text; give a non-empty string under `text`")
+    if not isinstance(text, str) or not has_words(text):
+        raise BadInputError(f"{where} (id {shown(identifier)}) has no text; give a string with words under `text`")
     try:
         text.encode()
         metadata = storable(others)

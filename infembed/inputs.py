@@ -1,7 +1,11 @@
 """What can be embedded, and the one place that renders it into the text a model sees."""
 
+import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
+
+_INVISIBLE = frozenset("CMZ")
+"""Unicode's general categories of what shows nothing by itself: controls, marks, separators."""
 
 
 class InputType(StrEnum):
@@ -34,6 +38,11 @@ class RenderedInput:
 
     text: str
     instruction: str | None
+
+
+def has_words(text: str) -> bool:
+    """Return whether a text holds anything a reader, or a model, could see."""
+    return any(unicodedata.category(character)[0] not in _INVISIBLE for character in text)
 
 
 def render(item: TextInput, *, fusion: Fusion, prompts: dict[InputType, str]) -> RenderedInput:

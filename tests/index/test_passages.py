@@ -61,6 +61,7 @@ def test_numbers_become_string_ids(tmp_path: Path) -> None:
     [
         ('{"id": "a", "text": "x"}\n{"id": "b"}\n', r"line 2 \(id 'b'\) has no text"),
         ('{"id": "a", "text": "  "}\n', r"line 1 \(id 'a'\) has no text"),
+        ('{"id": "a", "text": "\\u200b\\u0000"}\n', r"line 1 \(id 'a'\) has no text"),
         ('{"id": "a", "text": 5}\n', r"line 1 \(id 'a'\) has no text"),
         ('{"text": "x"}\n', "line 1 has id None"),
         ('{"id": true, "text": "x"}\n', "line 1 has id True"),
@@ -69,7 +70,7 @@ def test_numbers_become_string_ids(tmp_path: Path) -> None:
         ('{"id": "a", "text": "x"}\n{"id":\n', "line 2 is not valid JSON"),
         ('{"id": "a", "text": "x", "score": NaN}\n', "NaN is not a JSON value"),
         ('["a", "x"]\n', "line 1 is a JSON list"),
-        ('{"id": "a", "text": "\\ud800"}\n', "cannot be stored"),
+        ('{"id": "a", "text": "x\\ud800"}\n', "cannot be stored"),
         ('{"id": "a\\ud800", "text": "x"}\n', r"line 1 has id 'a\\ud800', expected"),
         ('{"id": "a", "text": "x", "m": ["\\ud800"]}\n', r"\(id 'a'\) cannot be stored: '\\ud800' in its metadata"),
         ('{"id": "a", "text": "x", "\\ud800": 1}\n', r"line 1 \(id 'a'\) cannot be stored: '\\ud800' in its metadata"),
