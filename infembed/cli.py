@@ -20,7 +20,10 @@ from infembed.terminal import plain_console
 COMMANDS = "infembed.commands"
 UNUSABLE = 3
 """Exit code of everything that is no result: 1 and 2 are verdicts, and no typing error or crash may look like one."""
-EXIT_CODES = "Exit codes: 0 done, or PASS; 1 FAIL and 2 INCONCLUSIVE, from commands that judge; 3 anything else."
+EXIT_CODES = (
+    "Exit codes: 0 done, or PASS; 1 FAIL, or a check found a problem; 2 INCONCLUSIVE; 3 no result: "
+    "wrong usage, unusable input, a defect."
+)
 _WHAT_TO_DO = {
     errno.ENOSPC: "free some space and run the command again",
     errno.EDQUOT: "free some space and run the command again",
