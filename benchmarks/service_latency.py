@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from index.generation import current_name, read_manifest
+from index.generation import STORE_FILE, current_name, directory_of, read_manifest
 from index.store import PassageStore
 from infembed.encoder import OnnxEncoder
 from infembed.inputs import InputType, TextInput
@@ -125,8 +125,7 @@ def largest(collections: Path) -> Path:
 
 def sample_queries(collection: Path, n: int) -> list[TextInput]:
     """Take the first words of passages as queries, with eight instructions in turn."""
-    manifest = read_manifest(collection, str(current_name(collection)))
-    store = PassageStore.open(collection / manifest.store)
+    store = PassageStore.open(directory_of(collection, str(current_name(collection))) / STORE_FILE)
     rows = random.Random(SEED).choices(store.rows(), k=n)
     found = store.get(sorted(set(rows)))
     texts = [" ".join(found[row].text.split()[:WORDS_PER_QUERY]) for row in rows]

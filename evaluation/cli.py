@@ -8,14 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
-from infembed.cli import VerdictCommand
-
 if TYPE_CHECKING:
     from evaluation.encoders import ScoredModel
     from evaluation.evaluate import Suites
-
-evaluate_app = typer.Typer()
-gate_app = typer.Typer()
 
 REPORT_FILE = "report.json"
 PAGE_FILE = "report.html"
@@ -34,7 +29,6 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 DEFAULT_CACHE = Path(".cache/evaluation")
 
 
-@evaluate_app.command(name="evaluate")
 def evaluate(  # noqa: PLR0917 - the options of a command, given by name
     bundle: Annotated[Path | None, typer.Option(help="Score this bundle, as it would be served.")] = None,
     url: Annotated[str | None, typer.Option(help="Score a running service.")] = None,
@@ -90,7 +84,6 @@ def evaluate(  # noqa: PLR0917 - the options of a command, given by name
     console.print(f"{directory / REPORT_FILE} and {PAGE_FILE} in {took}", highlight=False, soft_wrap=True, markup=False)
 
 
-@gate_app.command(name="gate", cls=VerdictCommand)
 def gate(  # noqa: PLR0917 - the options of a command, given by name
     champion: Annotated[Path, typer.Option(help="The model in production: its report.json or its bundle.")],
     candidate: Annotated[Path, typer.Option(help="The model that wants to replace it: its report.json or its bundle.")],

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
+from rich.text import Text
+
+from infembed.terminal import plain_console
 
 app = typer.Typer(help="Build, inspect and verify collections.", no_args_is_help=True)
 
@@ -26,7 +28,7 @@ def build(
     from infembed.encoder import OnnxEncoder
     from infembed.progress import show_progress
 
-    console = Console(stderr=as_json)
+    console = plain_console(stderr=as_json)
     encoder = OnnxEncoder.open(bundle, n_threads=threads)
     with show_progress(console, unit="passages") as report:
         result = build_collection(
@@ -37,14 +39,12 @@ def build(
         typer.echo(json.dumps({"generation": result.generation, "is_new": result.is_new, **_facts(out)}))
         return
     if not result.is_new:
-        console.print(f"{out} is up to date: {manifest.n_documents:,} passages, {result.generation}", highlight=False)
+        console.print(f"{out} is up to date: {manifest.n_documents:,} passages, {result.generation}")
         return
     resumed = f" ({result.n_resumed:,} embedded earlier)" if result.n_resumed else ""
     console.print(
         f"collection {out.name}: {manifest.n_documents:,} passages{resumed}, {manifest.factory}, "
-        f"nprobe {manifest.nprobe}, recall@10 {manifest.recall_at_10:.3f}, {result.generation} at {out}",
-        highlight=False,
-        soft_wrap=True,
+        f"nprobe {manifest.nprobe}, recall@10 {manifest.recall_at_10:.3f}, {result.generation} at {out}"
     )
 
 
@@ -58,7 +58,7 @@ def stats(
         typer.echo(json.dumps(facts))
         return
     for name, value in facts.items():
-        Console().print(f"{name:22} {value}", highlight=False)
+        plain_console().print(f"{name:22} {value}")
 
 
 @app.command()
@@ -69,7 +69,7 @@ def verify(out: Annotated[Path, typer.Argument(help="The collection's directory.
 
     fingerprint = Bundle.open(bundle).manifest.document_fingerprint
     collection = Collection.open(out, document_fingerprint=fingerprint)
-    Console().print(f"{out} is intact: {collection.n_documents:,} passages, {collection.generation}", highlight=False)
+    plain_console().print(f"{out} is intact: {collection.n_documents:,} passages, {collection.generation}")
     collection.close()
 
 
@@ -94,10 +94,10 @@ def search(  # noqa: PLR0917 - the options of a command, given by name
     if as_json:
         typer.echo(json.dumps([hit._asdict() for hit in hits], ensure_ascii=False))
         return
-    console = Console()
+    console = plain_console()
     for rank, hit in enumerate(hits, start=1):
-        console.print(f"[bold]{rank:2}[/bold]  {hit.score:.3f}  [cyan]{hit.id}[/cyan]", highlight=False)
-        console.print(f"    {hit.text}", highlight=False, markup=False)
+        console.print(Text.assemble((f"{rank:2}", "bold"), f"  {hit.score:.3f}  ", (hit.id, "cyan")))
+        console.print(f"    {hit.text}")
 
 
 def _facts(out: Path) -> dict[str, object]:

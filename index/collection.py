@@ -7,8 +7,8 @@ import faiss
 import numpy as np
 
 from index import generation, ivf
-from index.generation import Generation
-from index.passages import Metadata
+from index.generation import REMEDY, Generation, GenerationManifest
+from index.metadata import Metadata
 from index.store import PassageStore
 from infembed.errors import AlteredArtefactError
 from infembed.vectors import FloatArray, IntArray
@@ -39,19 +39,14 @@ class Collection:
     def open(cls, path: Path, *, document_fingerprint: str) -> Self:
         """Verify and load the current generation of the collection at `path`."""
         found = generation.open_current(path, document_fingerprint=document_fingerprint)
-        manifest = found.manifest
         index = ivf.read(found.path / generation.INDEX_FILE)
         rows = np.fromfile(found.path / generation.IDS_FILE, dtype="<i8")
-        store = PassageStore.open(path / manifest.store)
-        counts = {"index.faiss": index.ntotal, "ids.i64": len(rows), manifest.store: store.count()}
-        for name, count in counts.items():
-            if count != manifest.n_documents:
-                raise AlteredArtefactError(
-                    f"{path}: {name} holds {count} documents, the manifest records {manifest.n_documents}; "
-                    "build the index again (`infembed index build`)"
-                )
-        if index.d != manifest.dim:
-            raise AlteredArtefactError(f"{path}: index.faiss has dim {index.d}, the manifest records {manifest.dim}")
+        store = PassageStore.open(found.path / generation.STORE_FILE)
+        try:
+            _require_agreement(found, index, rows, store)
+        except BaseException:
+            store.close()
+            raise
         return cls(path, found, index, rows, store)
 
     @property
@@ -69,6 +64,11 @@ class Collection:
     @property
     def generation(self) -> str:
         return self._generation.name
+
+    @property
+    def manifest(self) -> GenerationManifest:
+        """What the generation holds and what made it."""
+        return self._generation.manifest
 
     @property
     def size_bytes(self) -> int:
@@ -101,3 +101,21 @@ class Collection:
             Hit(passages[row].id, float(score), passages[row].text, passages[row].metadata)
             for row, score in zip(rows, scores[real], strict=True)
         ]
+
+
+def _require_agreement(found: Generation, index: faiss.Index, rows: IntArray, store: PassageStore) -> None:
+    n_documents, dim = found.manifest.n_documents, found.manifest.dim
+    counts = {
+        generation.INDEX_FILE: index.ntotal,
+        generation.IDS_FILE: len(rows),
+        generation.STORE_FILE: store.count(),
+    }
+    for name, count in counts.items():
+        if count != n_documents:
+            raise AlteredArtefactError(
+                f"{found.path / name} holds {count} documents, the manifest records {n_documents}; {REMEDY}"
+            )
+    if index.d != dim:
+        raise AlteredArtefactError(
+            f"{found.path / generation.INDEX_FILE} has dim {index.d}, the manifest records {dim}; {REMEDY}"
+        )

@@ -28,7 +28,7 @@ class BuildState(Config):
 
 
 class EmbeddedParts:
-    """The parts of one build; parts of another model or source are thrown away."""
+    """The parts of one build; the parts, and the store, of another model or source are thrown away."""
 
     def __init__(self, directory: Path, state: BuildState) -> None:
         self._directory = directory

@@ -1,11 +1,11 @@
 """Index generations: immutable directories, published by one atomic swap of the file CURRENT.
 
-<collection>/CURRENT  LOCK  passages-<source>.sqlite
-<collection>/generations/gen-000042-<uuid8>/MANIFEST.json  index.faiss  vectors.f16  ids.i64
+<collection>/CURRENT  LOCK  unfinished/
+<collection>/generations/gen-000042-<uuid8>/MANIFEST.json  index.faiss  vectors.f16  ids.i64  passages.sqlite
 """
 
 import fcntl
-import os
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -15,25 +15,31 @@ from typing import Literal
 
 from pydantic import Field
 
-from infembed.artefacts import FileEntry, new_directory, remove_leftovers, verify_files, write_atomically
-from infembed.config import Config, parse_json
-from infembed.errors import BadArtefactError, MismatchedArtefactError, MissingArtefactError
+from infembed.artefacts import FileEntry, describe_file, remove_leftovers, verify_files, write_atomically
+from infembed.config import Config, shown
+from infembed.errors import AlteredArtefactError, BadArtefactError, MismatchedArtefactError, MissingArtefactError
+from infembed.manifests import read_sealed, write_sealed
 
 CURRENT_FILE = "CURRENT"
 LOCK_FILE = "LOCK"
+UNFINISHED = "unfinished"
 GENERATIONS = "generations"
 MANIFEST_FILE = "MANIFEST.json"
 INDEX_FILE = "index.faiss"
 VECTORS_FILE = "vectors.f16"
 IDS_FILE = "ids.i64"
+STORE_FILE = "passages.sqlite"
+FILES = (INDEX_FILE, VECTORS_FILE, IDS_FILE, STORE_FILE)
+SCHEMA_VERSION: Literal[2] = 2
+REMEDY = "build the index again (`infembed index build`)"
 _KEPT = 2
-_REMEDY = "build the index again (`infembed index build`)"
+_NAME = re.compile(r"gen-(\d{6,})-[0-9a-f]{8}")
 
 
 class GenerationManifest(Config):
     """What a generation holds and what made it."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[2] = SCHEMA_VERSION
     created_at: str
     document_fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
     bundle_name: str
@@ -47,8 +53,7 @@ class GenerationManifest(Config):
     n_documents: int = Field(gt=0)
     source_name: str
     source_sha256: str
-    store: str
-    files: tuple[FileEntry, ...]
+    files: tuple[FileEntry, ...] = ()
     made_with: dict[str, str]
 
 
@@ -62,12 +67,13 @@ class Generation(Config):
 
 @contextmanager
 def exclusive(collection: Path) -> Iterator[None]:
-    """Hold the collection's writer lock; a second writer is refused at once."""
+    """Hold the collection's writer lock; a second writer, or a directory of something else, is refused at once."""
+    _require_collection_or_nothing(collection)
     collection.mkdir(parents=True, exist_ok=True)
     with (collection / LOCK_FILE).open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except BlockingIOError as error:
             raise BadArtefactError(f"another process is writing {collection}; wait for it to end") from error
         (collection / GENERATIONS).mkdir(exist_ok=True)
         remove_leftovers(collection)
@@ -75,18 +81,36 @@ def exclusive(collection: Path) -> Iterator[None]:
         yield
 
 
-@contextmanager
-def new_generation(collection: Path) -> Iterator[Path]:
-    """Yield a directory to fill; on success it is a generation, not yet current."""
-    numbers = [int(path.name.split("-")[1]) for path in (collection / GENERATIONS).glob("gen-*")]
-    name = f"gen-{max(numbers, default=0) + 1:06d}-{uuid.uuid4().hex[:8]}"
-    with new_directory(collection / GENERATIONS / name) as directory:
-        yield directory
+def _require_collection_or_nothing(path: Path) -> None:
+    if not path.exists() or (path / GENERATIONS).is_dir():
+        return
+    if not path.is_dir():
+        raise BadArtefactError(f"{path} is a file; give a new or an empty directory")
+    ours = {CURRENT_FILE, LOCK_FILE, UNFINISHED}
+    others = [entry.name for entry in path.iterdir() if entry.name not in ours]
+    if others:
+        raise BadArtefactError(
+            f"{path} is no collection and holds {shown(sorted(others))}; give a new or an empty directory"
+        )
 
 
-def newest(collection: Path) -> str:
-    """Return the name of the generation written last."""
-    return max(path.name for path in (collection / GENERATIONS).glob("gen-*"))
+def next_name(collection: Path) -> str:
+    """Name a new generation after all that are there."""
+    newest = max(_numbers(collection).values(), default=0)
+    return f"gen-{newest + 1:06d}-{uuid.uuid4().hex[:8]}"
+
+
+def directory_of(collection: Path, name: str) -> Path:
+    """Return where a generation lies."""
+    return collection / GENERATIONS / name
+
+
+def write_manifest(directory: Path, manifest: GenerationManifest) -> GenerationManifest:
+    """Describe the files of a generation and write its manifest, last."""
+    files = tuple(describe_file(directory, name) for name in FILES)
+    whole = manifest.model_copy(update={"files": files})
+    write_sealed(directory / MANIFEST_FILE, whole)
+    return whole
 
 
 def publish(collection: Path, name: str) -> None:
@@ -94,33 +118,42 @@ def publish(collection: Path, name: str) -> None:
     write_atomically(collection / CURRENT_FILE, f"{name}\n".encode())
 
 
+def touch(collection: Path) -> None:
+    """Note that the current generation was found up to date, for tools such as make that compare times."""
+    (collection / CURRENT_FILE).touch()
+
+
 def current_name(collection: Path) -> str | None:
     """Return the current generation's name, or None where nothing was published yet."""
+    path = collection / CURRENT_FILE
     try:
-        return (collection / CURRENT_FILE).read_text(encoding="utf-8").strip()
+        name = path.read_bytes().decode(errors="replace").strip()
     except FileNotFoundError:
         return None
+    if not _NAME.fullmatch(name):
+        raise AlteredArtefactError(f"{path} names {shown(name)}, not a generation; {REMEDY}")
+    return name
 
 
 def read_manifest(collection: Path, name: str) -> GenerationManifest:
     """Read one generation's manifest."""
-    path = collection / GENERATIONS / name / MANIFEST_FILE
+    path = directory_of(collection, name) / MANIFEST_FILE
     if not path.is_file():
-        raise MissingArtefactError(f"{collection} has no generation {name!r}; {_REMEDY}")
-    return parse_json(GenerationManifest, path)
+        raise MissingArtefactError(f"{collection} has no generation {name}; {REMEDY}")
+    return read_sealed(GenerationManifest, path, version=SCHEMA_VERSION, remedy=REMEDY)
 
 
 def open_current(collection: Path, *, document_fingerprint: str) -> Generation:
     """Verify the current generation, and that it holds this model's vectors."""
     name = current_name(collection)
     if name is None:
-        raise MissingArtefactError(f"{collection} is not a collection (no {CURRENT_FILE} there); {_REMEDY}")
-    if os.sep in name or not name.startswith("gen-"):
-        raise BadArtefactError(f"{collection / CURRENT_FILE} names {name!r}, not a generation; {_REMEDY}")
+        raise MissingArtefactError(f"{collection} is not a collection (no {CURRENT_FILE} there); {REMEDY}")
     manifest = read_manifest(collection, name)
     require_fingerprint(collection, manifest, document_fingerprint)
-    path = collection / GENERATIONS / name
-    verify_files(path, manifest.files, remedy=_REMEDY)
+    path = directory_of(collection, name)
+    if {entry.name for entry in manifest.files} != set(FILES):
+        raise AlteredArtefactError(f"{path / MANIFEST_FILE} does not list {', '.join(FILES)}; {REMEDY}")
+    verify_files(path, manifest.files, remedy=REMEDY)
     return Generation(name=name, path=path, manifest=manifest)
 
 
@@ -135,12 +168,14 @@ def require_fingerprint(collection: Path, manifest: GenerationManifest, document
 
 
 def remove_old(collection: Path) -> None:
-    """Keep the last generations and the stores they use."""
-    names = sorted(path.name for path in (collection / GENERATIONS).glob("gen-*"))
-    kept = {*names[-_KEPT:], current_name(collection)}
-    for name in set(names) - kept:
-        shutil.rmtree(collection / GENERATIONS / name)
-    stores = {read_manifest(collection, name).store for name in kept if name}
-    for path in collection.glob("passages-*.sqlite*"):
-        if path.name.removesuffix("-wal").removesuffix("-shm") not in stores:
-            path.unlink()
+    """Keep the current generation and the last ones; a service that has an older one open does not need its files."""
+    numbers = _numbers(collection)
+    kept = {*sorted(numbers, key=lambda name: numbers[name])[-_KEPT:], current_name(collection)}
+    for name in numbers.keys() - kept:
+        shutil.rmtree(directory_of(collection, name))
+
+
+def _numbers(collection: Path) -> dict[str, int]:
+    """Return the number of each generation by name; what is named otherwise is not ours."""
+    names = (path.name for path in (collection / GENERATIONS).iterdir())
+    return {name: int(match[1]) for name in names if (match := _NAME.fullmatch(name))}

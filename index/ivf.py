@@ -11,7 +11,8 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from infembed.errors import AlteredArtefactError
+from index.generation import REMEDY
+from infembed.errors import AlteredArtefactError, StorageError
 from infembed.vectors import FloatArray, IntArray
 
 HalfArray = npt.NDArray[np.float16]
@@ -115,7 +116,10 @@ def tune_nprobe(index: faiss.Index, vectors: HalfArray, queries: FloatArray, *, 
 
 def write(index: faiss.Index, path: Path) -> None:
     """Write an index file."""
-    faiss.write_index(index, str(path))
+    try:
+        faiss.write_index(index, str(path))
+    except RuntimeError as error:  # FAISS knows no other; only the file system can fail here
+        raise StorageError(f"cannot write {path}: {error}; free some space or choose another place") from error
 
 
 def read(path: Path) -> faiss.Index:
@@ -124,7 +128,8 @@ def read(path: Path) -> faiss.Index:
     try:
         index = faiss.read_index(str(path))
     except RuntimeError as error:
-        raise AlteredArtefactError(f"{path} is not a readable FAISS index: {error}; build the index again") from error
+        raise AlteredArtefactError(f"{path} is not a readable FAISS index: {error}; {REMEDY}") from error
     if not isinstance(index, faiss.IndexIVFScalarQuantizer | faiss.IndexScalarQuantizer):
-        raise AlteredArtefactError(f"{path} holds a {type(index).__name__}, which this release does not write")
+        kind = type(index).__name__
+        raise AlteredArtefactError(f"{path} holds a {kind}, which this release does not write; {REMEDY}")
     return index

@@ -1,24 +1,32 @@
-"""The passage store: texts and metadata in SQLite, keyed by row ids that are never reused."""
+"""The passage store of a generation: texts and metadata in SQLite, keyed by row id, never changed once written."""
 
 import json
+import queue
 import sqlite3
-import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Literal, NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
-from index.passages import Metadata, Passage
-from infembed.errors import AlteredArtefactError, BadArtefactError, MissingArtefactError
+from index.generation import REMEDY
+from index.metadata import Metadata
+from index.passages import Passage
+from infembed.artefacts import new_file
+from infembed.errors import AlteredArtefactError, BadArtefactError, MissingArtefactError, StorageError
 
 SCHEMA_VERSION = 1
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS passages (
+_CONNECTIONS = 8
+"""Reads that run at the same time; a read of a page of results takes a fraction of a millisecond."""
+_SCHEMA = f"""
+PRAGMA journal_mode=OFF;
+PRAGMA synchronous=OFF;
+PRAGMA user_version={SCHEMA_VERSION};
+CREATE TABLE passages (
     row INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
     text TEXT NOT NULL,
     metadata TEXT NOT NULL
 );
-CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 """
 
 
@@ -30,95 +38,100 @@ class StoredPassage(NamedTuple):
     metadata: Metadata
 
 
+def write_store(path: Path, passages: Iterable[Passage]) -> None:
+    """Write a store; it appears at `path` once it holds all passages, so it needs no journal."""
+    rows = ((p.id, p.text, json.dumps(p.metadata, ensure_ascii=False)) for p in passages)
+    with new_file(path) as temporary:
+        try:
+            with closing(sqlite3.connect(temporary)) as connection:
+                connection.executescript(_SCHEMA)
+                with connection:
+                    connection.executemany("INSERT INTO passages (id, text, metadata) VALUES (?, ?, ?)", rows)
+        except sqlite3.Error as error:
+            raise StorageError(f"cannot write {path}: {error}; free some space or choose another place") from error
+
+
 class PassageStore:
-    """Reads from any thread (a connection each); one writer at a time, guarded by the collection's lock."""
+    """Reads a store from any thread, and goes on reading it whatever becomes of the file's name.
 
-    def __init__(self, path: Path, *, mode: Literal["rwc", "ro"]) -> None:
-        self._uri = f"{path.resolve().as_uri()}?mode={mode}"
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
+    All connections are opened at once: a rebuild may remove the file while it is being served.
+    """
 
-    @classmethod
-    def create(cls, path: Path) -> Self:
-        """Open a store for writing, making it if it is not there."""
-        store = cls(path, mode="rwc")
-        connection = store._connection()
-        connection.executescript(_SCHEMA)
-        connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
-        connection.commit()
-        return store
+    def __init__(self, path: Path, connections: Sequence[sqlite3.Connection]) -> None:
+        self._path = path
+        self._connections = connections
+        self._idle: queue.LifoQueue[sqlite3.Connection] = queue.LifoQueue()
+        for connection in connections:
+            self._idle.put(connection)
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Open an existing store for reading; the directory may be read-only."""
+        """Open a store for reading; neither the directory nor the file is written to."""
         if not path.is_file():
-            raise MissingArtefactError(f"the collection has no passage store {path}; build the index again")
-        store = cls(path, mode="ro")
+            raise MissingArtefactError(f"the collection has no passage store {path}; {REMEDY}")
+        store = cls(path, [_connect(path) for _ in range(_CONNECTIONS)])
         try:
-            (version,) = store._connection().execute("PRAGMA user_version").fetchone()
+            ((version,),) = store._read("PRAGMA user_version")
+            if version != SCHEMA_VERSION:
+                raise BadArtefactError(
+                    f"{path} has schema version {version}, this release reads {SCHEMA_VERSION}; {REMEDY}"
+                )
             store.count()
-        except sqlite3.DatabaseError as error:
-            raise AlteredArtefactError(f"{path} is not a passage store: {error}; build the index again") from error
-        if version != SCHEMA_VERSION:
-            raise BadArtefactError(f"{path} has schema version {version}, this release reads {SCHEMA_VERSION}")
+        except BaseException:
+            store.close()
+            raise
         return store
 
-    def replace_all(self, passages: Iterable[Passage]) -> int:
-        """Put these passages in place of all others, in one transaction; returns their number."""
-        rows = ((p.id, p.text, json.dumps(p.metadata, ensure_ascii=False)) for p in passages)
-        with self._connection() as connection:
-            connection.execute("DELETE FROM passages")
-            connection.executemany("INSERT INTO passages (id, text, metadata) VALUES (?, ?, ?)", rows)
-        return self.count()
+    def is_sound(self) -> bool:
+        """Read every page, for a store that no manifest vouches for yet."""
+        try:
+            return self._read("PRAGMA integrity_check(1)") == [("ok",)]
+        except AlteredArtefactError:
+            return False
 
     def count(self) -> int:
-        (count,) = self._connection().execute("SELECT count(*) FROM passages").fetchone()
+        ((count,),) = self._read("SELECT count(*) FROM passages")
         return int(count)
 
     def rows(self) -> list[int]:
         """Return all row ids in ascending order."""
-        return [row for (row,) in self._connection().execute("SELECT row FROM passages ORDER BY row")]
+        return [row for (row,) in self._read("SELECT row FROM passages ORDER BY row")]
 
     def texts_between(self, first: int, last: int) -> list[str]:
         """Return the texts of the rows from `first` to `last`, both included, in ascending order."""
-        found = self._connection().execute(
-            "SELECT text FROM passages WHERE row BETWEEN ? AND ? ORDER BY row", (first, last)
-        )
+        found = self._read("SELECT text FROM passages WHERE row BETWEEN ? AND ? ORDER BY row", (first, last))
         return [text for (text,) in found]
 
     def get(self, rows: Sequence[int]) -> dict[int, StoredPassage]:
         """Return passages by row id; ids that are not there are missing from the result."""
         marks = ",".join("?" * len(rows))
-        found = self._connection().execute(
+        found = self._read(
             f"SELECT row, id, text, metadata FROM passages WHERE row IN ({marks})",  # noqa: S608 - marks only
-            list(rows),
+            rows,
         )
         return {row: StoredPassage(id_, text, json.loads(metadata)) for row, id_, text, metadata in found}
 
-    def fact(self, name: str) -> str | None:
-        """Return a remembered value, such as the digest of the source file."""
-        found = self._connection().execute("SELECT value FROM facts WHERE name = ?", (name,)).fetchone()
-        return None if found is None else str(found[0])
-
-    def remember(self, name: str, value: str) -> None:
-        """Store a value under a name."""
-        with self._connection() as connection:
-            connection.execute("INSERT OR REPLACE INTO facts VALUES (?, ?)", (name, value))
-
     def close(self) -> None:
-        """Close every thread's connection."""
-        with self._lock:
-            for connection in self._connections:
-                connection.close()
-            self._connections.clear()
-        self._local = threading.local()
+        """Close every connection; reads in flight must have ended."""
+        for connection in self._connections:
+            connection.close()
 
-    def _connection(self) -> sqlite3.Connection:
-        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
-        if connection is None:
-            connection = sqlite3.connect(self._uri, uri=True, check_same_thread=False, timeout=30)
-            self._local.connection = connection
-            with self._lock:
-                self._connections.append(connection)
-        return connection
+    def _read(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
+        with self._connection() as connection:
+            try:
+                return connection.execute(query, parameters).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise AlteredArtefactError(f"{self._path} is not a passage store: {error}; {REMEDY}") from error
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        connection = self._idle.get()
+        try:
+            yield connection
+        finally:
+            self._idle.put(connection)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """Open the file now; `immutable` makes SQLite trust it: no locks, and no look at other files by name."""
+    return sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from infembed.config import Config
+from infembed.config import Config, shown
 from infembed.errors import AlteredArtefactError, BadArtefactError, MissingArtefactError
 
 _TEMPORARY_PREFIX = ".tmp-"
@@ -58,7 +58,7 @@ def safe_child(root: Path, name: str) -> Path:
     """Return `root/name`, refusing names that would leave `root`."""
     relative = Path(name)
     if relative.is_absolute() or ".." in relative.parts:
-        raise BadArtefactError(f"{root}: the file name {name!r} leaves the artefact's directory")
+        raise BadArtefactError(f"{root}: the file name {shown(name)} leaves the artefact's directory; make it again")
     return root / relative
 
 
@@ -73,16 +73,21 @@ def fsync_directory(path: Path) -> None:
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write a file so that readers see the old contents or the new, never a part."""
-    temporary = path.with_name(f"{_TEMPORARY_PREFIX}{path.name}-{uuid.uuid4().hex[:8]}")
+    with new_file(path) as temporary:
+        temporary.write_bytes(data)
+
+
+@contextmanager
+def new_file(final: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `final`; the file written there replaces `final` on success, else vanishes."""
+    temporary = final.with_name(f"{_TEMPORARY_PREFIX}{final.name}-{uuid.uuid4().hex[:8]}")
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        yield temporary
+        _fsync_file(temporary)
+        temporary.replace(final)
     finally:
         temporary.unlink(missing_ok=True)
-    fsync_directory(path.parent)
+    fsync_directory(final.parent)
 
 
 @contextmanager
@@ -120,6 +125,10 @@ def _fsync_tree(root: Path) -> None:
         if path.is_dir():
             fsync_directory(path)
         else:
-            with path.open("rb") as file:
-                os.fsync(file.fileno())
+            _fsync_file(path)
     fsync_directory(root)
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())

@@ -12,17 +12,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, JsonValue, ValidationError, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from infembed.artefacts import FileEntry, describe_file, verify_files
-from infembed.config import Config, explain
-from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
+from infembed.config import Config
+from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion, InputType
+from infembed.manifests import parse_sealed, write_sealed
 
 MANIFEST_FILE = "manifest.json"
 TOKENIZER_FILE = "tokenizer.json"
 SCHEMA_VERSION: Literal[1] = 1
-_REMEDY = "make the bundle again (`make bundle`, or `infembed export`)"
+REMEDY = "remove the bundle and make it again (`make bundle`, or `infembed bundle assemble`)"
 
 
 class Precision(StrEnum):
@@ -112,14 +113,17 @@ class Bundle:
         """Read and verify a bundle; refuses a missing, altered or unknown one."""
         manifest_path = path / MANIFEST_FILE
         if not manifest_path.is_file():
-            raise MissingArtefactError(f"no bundle at {path} (no {MANIFEST_FILE} there); {_REMEDY}")
+            raise MissingArtefactError(
+                f"no bundle at {path} (no {MANIFEST_FILE} there); "
+                "make one (`make bundle`, or `infembed bundle assemble`)"
+            )
         raw = manifest_path.read_bytes()
-        manifest = _parse_manifest(raw, manifest_path)
-        verify_files(path, manifest.files, remedy=_REMEDY)
+        manifest = parse_sealed(BundleManifest, raw, manifest_path, version=SCHEMA_VERSION, remedy=REMEDY)
+        verify_files(path, manifest.files, remedy=REMEDY)
         recorded = {entry.name for entry in manifest.files}
         for needed in _needed_files(manifest):
             if needed not in recorded:
-                raise AlteredArtefactError(f"{manifest_path} does not list {needed}; {_REMEDY}")
+                raise AlteredArtefactError(f"{manifest_path} does not list {needed}; {REMEDY}")
         return cls(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
 
     def graph_path(self, graph: GraphName, precision: Precision) -> Path:
@@ -144,7 +148,7 @@ def write_manifest(directory: Path, manifest_without_files: BundleManifest) -> B
     )
     files = tuple(describe_file(directory, name) for name in names)
     manifest = manifest_without_files.model_copy(update={"files": files})
-    (directory / MANIFEST_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    write_sealed(directory / MANIFEST_FILE, manifest)
     return manifest
 
 
@@ -182,17 +186,3 @@ def _graphs_to_load(manifest: BundleManifest) -> list[GraphName]:
 def _needed_files(manifest: BundleManifest) -> list[str]:
     graphs = {*_graphs_to_load(manifest), GraphName.QUERY}
     return [TOKENIZER_FILE, *(f"{p}/{graph}.onnx" for p in manifest.precisions for graph in sorted(graphs))]
-
-
-def _parse_manifest(raw: bytes, path: Path) -> BundleManifest:
-    try:
-        data = json.loads(raw)
-    except ValueError as error:
-        raise AlteredArtefactError(f"{path} is not valid JSON ({error}); {_REMEDY}") from error
-    version = data.get("schema_version") if isinstance(data, dict) else None
-    if version != SCHEMA_VERSION:
-        raise BadArtefactError(f"{path} has schema version {version!r}, this release reads {SCHEMA_VERSION}; {_REMEDY}")
-    try:
-        return BundleManifest.model_validate(data)
-    except ValidationError as error:
-        raise AlteredArtefactError(f"{path}: {explain(error)}; {_REMEDY}") from error

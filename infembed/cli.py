@@ -1,52 +1,86 @@
 """The `infembed` command: finds its sub-commands through entry points and words errors for people."""
 
+import errno
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import entry_points
-from typing import Annotated, Any
+from io import TextIOWrapper
+from typing import Annotated, Any, NoReturn
 
 import typer
-from rich.console import Console
 from rich.text import Text
-from typer.core import TyperCommand
+from typer.core import TyperGroup
 
 from infembed import version
 from infembed.errors import InfEmbedError
+from infembed.terminal import plain_console
 
 COMMANDS = "infembed.commands"
-NO_VERDICT = 3
-"""Exit code of a command that gives a verdict, when it came to none."""
+UNUSABLE = 3
+"""Exit code of everything that is no result: 1 and 2 are verdicts, and no typing error or crash may look like one."""
+EXIT_CODES = (
+    "Exit codes: 0 done, or PASS; 1 FAIL, or a check found a problem; 2 INCONCLUSIVE; 3 no result: "
+    "wrong usage, unusable input, a defect."
+)
+_WHAT_TO_DO = {
+    errno.ENOSPC: "free some space and run the command again",
+    errno.EDQUOT: "free some space and run the command again",
+    errno.EROFS: "choose a place that can be written",
+    errno.EACCES: "change its permissions or choose another place",
+    errno.EPERM: "change its permissions or choose another place",
+    errno.ENOTDIR: "a file stands where a directory is needed; choose another place",
+    errno.EEXIST: "a file stands where a directory is needed; choose another place",
+    errno.EISDIR: "name a file, not a directory",
+    errno.ENOENT: "check the path",
+}
 
 
-class VerdictCommand(TyperCommand):
-    """A command that exits 0 for PASS, 1 for FAIL, 2 for INCONCLUSIVE, and 3 for everything that is no verdict.
+class CommandGroup(TyperGroup):
+    """A command line whose every failure is one sentence and exit code 3."""
 
-    Wrong options (2 elsewhere), errors made on purpose (1 elsewhere) and crashes must not be taken for one.
-    """
-
-    def make_context(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().make_context(*args, **kwargs)
-        except typer.Exit:
-            raise
-        except Exception as error:
-            if hasattr(error, "exit_code"):
-                error.exit_code = NO_VERDICT
-            raise
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        with _worded_for_people():
+            return super().make_context(*arguments, **more)
 
     def invoke(self, ctx: Any) -> Any:
-        try:
+        with _worded_for_people():
             return super().invoke(ctx)
-        except typer.Exit:
+
+
+@contextmanager
+def _worded_for_people() -> Iterator[None]:
+    try:
+        yield
+    except (typer.Exit, typer.Abort):
+        raise
+    except typer.TyperException as error:  # wrong usage, which typer prints
+        error.exit_code = UNUSABLE
+        raise
+    except InfEmbedError as error:
+        _refuse(str(error))
+    except ModuleNotFoundError as error:
+        _refuse(f"{error}; install the extra of inf-embed that this command needs (docs/dependencies.md)")
+    except OSError as error:
+        if error.errno == errno.EPIPE:  # the reader has seen enough
             raise
-        except InfEmbedError as error:
-            _print_error(error)
-        except Exception as error:  # a crash is no verdict either
-            if hasattr(error, "exit_code"):
-                error.exit_code = NO_VERDICT
-                raise
-            traceback.print_exc()
-        raise typer.Exit(NO_VERDICT)
+        _refuse(_explain(error))
+    except Exception:  # noqa: BLE001 - our defect: shown whole, and still no verdict
+        traceback.print_exc()
+        raise typer.Exit(UNUSABLE) from None
+
+
+def _explain(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    what = f"{error.filename}: {reason}" if error.filename is not None else reason
+    advice = _WHAT_TO_DO.get(error.errno or 0)
+    return f"{what}; {advice}" if advice else what
+
+
+def _refuse(message: str) -> NoReturn:
+    plain_console(stderr=True).print(Text.assemble(("error:", "red"), " ", message))
+    raise typer.Exit(UNUSABLE)
 
 
 def _print_version(wanted: bool) -> None:
@@ -59,7 +93,9 @@ def make_app() -> typer.Typer:
     """Collect the sub-commands of every installed package; heavy libraries load only when one runs."""
     app = typer.Typer(
         name="infembed",
+        cls=CommandGroup,
         help="Retrieval that follows instructions.",
+        epilog=EXIT_CODES,
         no_args_is_help=True,
         pretty_exceptions_enable=False,
         add_completion=False,
@@ -76,21 +112,15 @@ def make_app() -> typer.Typer:
     for entry in sorted(entry_points(group=COMMANDS), key=lambda entry: entry.name):
         part = entry.load()
         if isinstance(part, typer.Typer):
-            is_one_command = [command.name for command in part.registered_commands] == [entry.name]
-            app.add_typer(part, name=None if is_one_command else entry.name)
+            app.add_typer(part, name=entry.name)
         else:
             app.command(name=entry.name)(part)
     return app
 
 
 def main() -> None:
-    """Run the command line; an error made on purpose becomes one sentence and exit code 1."""
-    try:
-        make_app()()
-    except InfEmbedError as error:
-        _print_error(error)
-        sys.exit(1)
-
-
-def _print_error(error: InfEmbedError) -> None:
-    Console(stderr=True).print("[red]error:[/red]", Text(str(error)), highlight=False, soft_wrap=True)
+    """Run the command line."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files need not be valid Unicode
+    make_app()()

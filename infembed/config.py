@@ -2,16 +2,13 @@
 
 import reprlib
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infembed.errors import AlteredArtefactError, BadConfigError
-
-_LONGEST_SHOWN = 60
-_REPR = reprlib.Repr()
-_REPR.maxlevel, _REPR.maxstring, _REPR.maxother = 2, _LONGEST_SHOWN, _LONGEST_SHOWN
 
 
 class Config(BaseModel):
@@ -38,24 +35,62 @@ class Config(BaseModel):
 _C = TypeVar("_C", bound=Config)
 
 
-def parse_json(kind: type[_C], path: Path) -> _C:
-    """Read a JSON file that an artefact carries."""
+def parse_json(kind: type[_C], path: Path, *, remedy: str = "make it again") -> _C:
+    """Read a JSON file that an artefact carries; `remedy` ends the message of a failure."""
     try:
         return kind.model_validate_json(path.read_bytes())
     except ValidationError as error:
-        raise AlteredArtefactError(f"{path}: {explain(error)}") from error
+        raise AlteredArtefactError(f"{path}: {explain(error)}; {remedy}") from error
 
 
 def explain(error: ValidationError) -> str:
     """Turn a pydantic error into one line: `key.path: what is wrong (got ...)`."""
-    parts = []
-    for item in error.errors(include_url=False):
-        where = ".".join(str(step) for step in item["loc"]) or "document"
-        parts.append(f"{where}: {item['msg']} (got {shown(item['input'])})")
+    parts = [
+        f"{_where(item['loc'])}: {_cut(item['msg'], _MESSAGE_CHARACTERS)} (got {shown(item['input'])})"
+        for item in error.errors(include_url=False)[:_SHOWN_FAULTS]
+    ]
+    if error.error_count() > _SHOWN_FAULTS:
+        parts.append(f"and {error.error_count() - _SHOWN_FAULTS:,} more faults")
     return "; ".join(parts)
 
 
 def shown(value: object) -> str:
-    """Write a value into a message: at most 60 characters, however long or deep it is."""
-    text = _REPR.repr(value)
-    return text if len(text) <= _LONGEST_SHOWN else text[: _LONGEST_SHOWN - 3] + "..."
+    """Show a value that came from outside in at most 60 printable characters, however deep, long or odd it is."""
+    return _cut(_REPR.repr(value), _SHOWN_CHARACTERS)
+
+
+class _BoundedRepr(reprlib.Repr):
+    """Looks at the beginning of a container only, and never spells out an integer of thousands of digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel = 3
+        self.maxstring = self.maxother = self.maxlong = _SHOWN_CHARACTERS
+
+    def repr_int(self, x: int, level: int) -> str:
+        if x.bit_length() > _LARGEST_INTEGER_BITS:
+            return f"an integer of {x.bit_length():,} bits"
+        return super().repr_int(x, level)
+
+
+_SHOWN_CHARACTERS = 60
+_SHOWN_FAULTS = 5
+_SHOWN_STEPS = 6
+_MESSAGE_CHARACTERS = 400
+_LARGEST_INTEGER_BITS = 1024
+_REPR = _BoundedRepr()
+
+
+def _where(steps: Sequence[int | str]) -> str:
+    names = [step if isinstance(step, str) and _is_plain(step) else shown(step) for step in steps]
+    if len(names) > _SHOWN_STEPS:
+        names = [*names[: _SHOWN_STEPS // 2], "...", *names[-_SHOWN_STEPS // 2 :]]
+    return ".".join(names) or "document"
+
+
+def _is_plain(step: str) -> bool:
+    return len(step) <= _SHOWN_CHARACTERS and step.isprintable()
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from infembed.bundle import Bundle, GraphName, Precision, Tower
+from infembed.bundle import REMEDY, Bundle, GraphName, Precision, Tower
 from infembed.cpu import available_cpus
 from infembed.errors import AlteredArtefactError
 from infembed.inputs import InputType, TextInput
@@ -64,6 +64,7 @@ class OnnxEncoder:
         self._document = sessions[GraphName.DOCUMENT]
         self._query = sessions.get(GraphName.QUERY, self._document)
         self._instruction = sessions.get(GraphName.INSTRUCTION)
+        self._require_working_graphs()
 
     @classmethod
     def open(cls, path: Path, *, n_threads: int | None = None) -> "OnnxEncoder":
@@ -104,6 +105,21 @@ class OnnxEncoder:
         for rows in plan_batches([item.n_tokens for item in tokenized], max_batch_tokens=self._max_batch_tokens):
             result[rows] = self.encode([tokenized[row] for row in rows])
         return normalize(require_finite(result))
+
+    def _require_working_graphs(self) -> None:
+        """Encode one token on each path: files that do not fit together are refused here, not at a request."""
+        document = TokenizedInput(InputType.DOCUMENT, ids=(0,))
+        query = TokenizedInput(InputType.QUERY, ids=(0,), instruction_ids=(0,))
+        for item in (document, query):
+            try:
+                dim = self._path_of(item)([item]).shape[1]
+            except Exception as error:  # onnxruntime's exceptions share no base but Exception
+                raise AlteredArtefactError(f"the graphs of {self.bundle.path} do not run: {error}; {REMEDY}") from error
+            if dim != self.dim:
+                raise AlteredArtefactError(
+                    f"{self.bundle.path}: the {item.input_type} graph gives {dim} dimensions, the manifest records "
+                    f"{self.dim}; {REMEDY}"
+                )
 
     def _path_of(self, item: TokenizedInput) -> Callable[[Sequence[TokenizedInput]], FloatArray]:
         """Choose the graph; a plain query of a shared tower is encoded as a document is."""
@@ -175,4 +191,4 @@ def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        raise AlteredArtefactError(f"ONNX Runtime cannot load {path}: {error}") from error
+        raise AlteredArtefactError(f"ONNX Runtime cannot load {path}: {error}; {REMEDY}") from error

@@ -12,6 +12,7 @@
     │   ├── AlteredArtefactError              contents do not match the manifest
     │   ├── MismatchedArtefactError           two good artefacts that do not belong together
     │   └── UntrustedArtefactError            no signature of the configured key
+    ├── StorageError (OSError)                a full disk, or a place that cannot be written
     ├── ConflictError (RuntimeError)          somebody else changed the same thing first
     ├── OverloadedError (RuntimeError)        try again later
     │   └── UnavailableError                  still loading, or shutting down
@@ -79,6 +80,13 @@ class UntrustedArtefactError(BadArtefactError):
 
 class ConflictError(InfEmbedError, RuntimeError):
     """Somebody else changed the same thing first; nothing was done."""
+
+
+class StorageError(InfEmbedError, OSError):
+    """The disk is full, or the place cannot be written."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class OverloadedError(InfEmbedError, RuntimeError):

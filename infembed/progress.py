@@ -26,10 +26,10 @@ def show_progress(console: Console, *, unit: str, clock: Callable[[], float] = t
 @contextmanager
 def _bar(console: Console, unit: str) -> Iterator[Report]:
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
+        TextColumn("{task.fields[rate]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
@@ -64,6 +64,6 @@ def _lines(console: Console, unit: str, clock: Callable[[], float]) -> Report:
         if elapsed > 1 and done > before:
             rate = (done - before) / elapsed
             line += f", {rate:,.0f} {unit}/s, {elapsed:,.0f} s so far, about {(total - done) / rate:,.0f} s left"
-        console.print(line, highlight=False, soft_wrap=True)
+        console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     return report

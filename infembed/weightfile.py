@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from infembed.artefacts import safe_child
-from infembed.config import Config, explain
+from infembed.bundle import REMEDY
+from infembed.config import Config, explain, shown
 from infembed.errors import AlteredArtefactError, MissingArtefactError
 from infembed.onnx_runtime import ort
 
@@ -23,8 +24,8 @@ class StoredTensor(Config):
 
     name: str
     file: str = WEIGHTS_FILE
-    dtype: str = Field(default="<f4", pattern=r"^[<|][fiu][1248]$")
-    shape: tuple[int, ...]
+    dtype: str = Field(default="<f4", pattern=r"^(<f[248]|<[iu][248]|\|[iu]1)$")
+    shape: tuple[PositiveInt, ...]
     offset: int = Field(ge=0)
 
     @property
@@ -50,7 +51,7 @@ def shared_initializers(directory: Path) -> dict[str, ort.OrtValue]:
             mapped[tensor.file] = _map(safe_child(directory, tensor.file))
         whole = mapped[tensor.file]
         if tensor.offset + tensor.size_bytes > len(whole):
-            raise AlteredArtefactError(f"{directory / tensor.file} ends before tensor {tensor.name}; make it again")
+            raise AlteredArtefactError(f"{directory / tensor.file} ends before tensor {shown(tensor.name)}; {REMEDY}")
         part = whole[tensor.offset : tensor.offset + tensor.size_bytes]
         array = part.view(np.dtype(tensor.dtype)).reshape(tensor.shape)
         values[tensor.name] = ort.OrtValue.ortvalue_from_numpy(array)
@@ -59,7 +60,7 @@ def shared_initializers(directory: Path) -> dict[str, ort.OrtValue]:
 
 def _map(path: Path) -> npt.NDArray[np.uint8]:
     if not path.is_file():
-        raise MissingArtefactError(f"the bundle has no weight file {path}; make the bundle again")
+        raise MissingArtefactError(f"the bundle has no weight file {path}; {REMEDY}")
     return np.memmap(path, dtype=np.uint8, mode="r")
 
 
@@ -68,6 +69,6 @@ def _read_layout(directory: Path) -> tuple[StoredTensor, ...]:
     try:
         return _LAYOUT.validate_json(path.read_bytes())
     except FileNotFoundError as error:
-        raise MissingArtefactError(f"the bundle has no {path}; make the bundle again") from error
+        raise MissingArtefactError(f"the bundle has no {path}; {REMEDY}") from error
     except ValidationError as error:
-        raise AlteredArtefactError(f"{path}: {explain(error)}; make the bundle again") from error
+        raise AlteredArtefactError(f"{path}: {explain(error)}; {REMEDY}") from error

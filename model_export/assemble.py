@@ -23,7 +23,7 @@ from infembed.bundle import (
     document_fingerprint,
     write_manifest,
 )
-from infembed.config import Config, parse_json
+from infembed.config import Config, parse_json, shown
 from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
 from infembed.vectors import FloatArray
@@ -72,7 +72,7 @@ def find_recipe(name: str) -> Path:
     directory = RECIPES / name
     if not (directory / RECIPE_FILE).is_file():
         known = ", ".join(sorted(path.parent.name for path in RECIPES.glob(f"*/{RECIPE_FILE}")))
-        raise BadConfigError(f"no recipe named {name!r}; this release has: {known}")
+        raise BadConfigError(f"no recipe named {shown(name)}; this release has: {known}")
     return directory
 
 

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from infembed.inputs import Fusion
+from infembed.terminal import plain_console
 
 app = typer.Typer(help="Assemble and verify model bundles.", no_args_is_help=True)
 
@@ -24,7 +24,7 @@ def assemble(
 
     manifest = make_bundle(find_recipe(recipe), out, fusion=fusion, weights=weights)
     size_mb = sum(entry.size_bytes for entry in manifest.files) / 1e6
-    Console().print(f"bundle {manifest.name} ({size_mb:.0f} MB, dim {manifest.dim}) at {out}", highlight=False)
+    plain_console().print(f"bundle {manifest.name} ({size_mb:.0f} MB, dim {manifest.dim}) at {out}")
 
 
 @app.command()
@@ -33,10 +33,9 @@ def verify(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]
     from infembed.bundle import Bundle
 
     bundle = Bundle.open(path)
-    Console().print(
+    plain_console().print(
         f"{path} is intact: {bundle.manifest.name}, digest {bundle.digest[:16]}, "
-        f"document fingerprint {bundle.manifest.document_fingerprint[:16]}",
-        highlight=False,
+        f"document fingerprint {bundle.manifest.document_fingerprint[:16]}"
     )
 
 
@@ -57,4 +56,4 @@ def write_default_recipe(
         max_tokens=MaxTokens(document=256, query=256, instruction=256),
         default_fusion=Fusion.PREFIX,
     )
-    Console().print(f"recipe {recipe.name} with {len(recipe.graphs_sha256)} graphs at {out}", highlight=False)
+    plain_console().print(f"recipe {recipe.name} with {len(recipe.graphs_sha256)} graphs at {out}")

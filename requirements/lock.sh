@@ -6,7 +6,7 @@ cd "$(dirname "$0")/.."
 mapfile -t gpu_only < <(sed -n 's/^# skip: //p' requirements/torch.txt)
 skip=()
 for name in torch "${gpu_only[@]}"; do skip+=(--no-emit-package "$name"); done
-for use in serve-cpu serve-gpu train export evaluate milvus ray dev; do
+for use in serve-cpu serve-gpu train export evaluate registry milvus ray dev; do
   extras=(--extra "$use")
   [[ $use == dev ]] && extras=(--extra dev --extra train --extra evaluate)
   drop=()

@@ -2,47 +2,18 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
-from rich.text import Text
-from typer.core import TyperGroup
-
-from infembed.errors import InfEmbedError
 
 if TYPE_CHECKING:
     from evaluation.canary.decision import CanaryDecision
     from evaluation.canary.policy import CanaryPolicy
     from evaluation.canary.run import Plan
 
-UNUSABLE = 3
-"""Exit code of a wrong option, file or policy: 0 to 2 are verdicts, and a typing error must not look like one."""
 
-
-class _Command(TyperGroup):
-    """A command without sub-commands whose usage errors do not exit with 2, which says INCONCLUSIVE."""
-
-    def make_context(self, *arguments: Any, **more: Any) -> Any:
-        try:
-            return super().make_context(*arguments, **more)
-        except typer.TyperException as error:
-            error.exit_code = UNUSABLE
-            raise
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except typer.TyperException as error:
-            error.exit_code = UNUSABLE
-            raise
-
-
-canary = typer.Typer(cls=_Command, subcommand_metavar="", invoke_without_command=True)
-
-
-@canary.callback()
-def run_canary(  # noqa: PLR0917 - the options of a command, given by name
+def canary(  # noqa: PLR0917 - the options of a command, given by name
     stable: Annotated[str, typer.Option(help="Address of the service in production, like http://host:8080.")],
     candidate: Annotated[str, typer.Option(help="Address of the service to judge.")],
     queries: Annotated[Path, typer.Option(help="JSONL of shadow queries and probe pairs (docs/canary.md).")],
@@ -63,16 +34,11 @@ def run_canary(  # noqa: PLR0917 - the options of a command, given by name
     """Compare a candidate service with the stable one: exit 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 unusable input."""
     from evaluation.canary.run import Plan
 
-    try:
-        bounds = _policy(policy)
-        plan = Plan(k=k, probe_depth=bounds.probe_depth, rate=rate, time_limit_s=time_limit_s, collection=collection)
-        decision = _decide(stable, candidate, queries, plan, bounds, timeout_s=timeout_s)
-        if out is not None:
-            _write(decision, out)
-    except InfEmbedError as error:
-        _refuse(str(error))
-    except OSError as error:  # files only: what the network does is an observation
-        _refuse(f"{error.filename}: {error.strerror}")
+    bounds = _policy(policy)
+    plan = Plan(k=k, probe_depth=bounds.probe_depth, rate=rate, time_limit_s=time_limit_s, collection=collection)
+    decision = _decide(stable, candidate, queries, plan, bounds, timeout_s=timeout_s)
+    if out is not None:
+        _write(decision, out)
     if as_json:
         typer.echo(json.dumps(decision.model_dump(mode="json"), ensure_ascii=False))
     else:
@@ -114,8 +80,3 @@ def _write(decision: "CanaryDecision", out: Path) -> None:
 
     out.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(out, (decision.model_dump_json(indent=1) + "\n").encode())
-
-
-def _refuse(message: str) -> NoReturn:
-    Console(stderr=True).print(Text.assemble(("error:", "red"), " ", message), soft_wrap=True)
-    raise typer.Exit(UNUSABLE)

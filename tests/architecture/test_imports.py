@@ -1,6 +1,8 @@
 """Imports go one way, and heavy libraries stay where they work (STYLE: the tree tells the story)."""
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,22 @@ AT_HOME = {
     "faiss": {"index"},
     "fastapi": {"service"},
     "onnx": {"model_export"},
+}
+LOADED_WHEN_RUN = {
+    *("torch", "transformers", "sentence_transformers", "mteb", "datasets", "scipy", "pytrec_eval", "matplotlib"),
+    *(
+        "jinja2",
+        "mlflow",
+        "sqlalchemy",
+        "model_signing",
+        "httpx2",
+        "faiss",
+        "onnxruntime",
+        "onnx",
+        "fastapi",
+        "uvicorn",
+    ),
+    *("pyarrow", "openai"),
 }
 TORCH_FREE = {"infembed", "index", "service"}
 
@@ -58,3 +76,16 @@ def test_onnx_runtime_is_imported_in_one_place_that_turns_its_telemetry_off() ->
     assert importers == ["onnx_runtime.py"]
     source = (ROOT / "infembed" / "onnx_runtime.py").read_text(encoding="utf-8")
     assert source.index("ORT_DISABLE_TELEMETRY") < source.index("import onnxruntime")
+
+
+def test_the_command_line_loads_without_any_stage_installed() -> None:
+    """`infembed --help` must work in every environment, so command modules import heavy libraries only when run."""
+    program = f"""
+import sys
+blocked = {sorted(LOADED_WHEN_RUN)!r}
+sys.modules.update(dict.fromkeys(blocked))
+from infembed.cli import make_app
+make_app()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr

@@ -7,16 +7,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import typer
 
-from evaluation.cli import evaluate_app, gate_app
+from evaluation import cli
 from evaluation.encoders import ScoredModel
 from evaluation.evaluate import Suites, cost_queries, evaluate, find_suites
 from evaluation.gate import Decision, Verdict, decide
 from evaluation.report import Measure, ModelIdentity, ModelKind, load_report, save_report
 from evaluation.suites.catalogue import DEFAULT, find_suite
 from evaluation.suites.layout import Suite
-from infembed.cli import main
+from infembed.cli import UNUSABLE, main
 from infembed.errors import BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
 from tests.evaluation.pictured import ObedientEncoder, scored, small_suite
@@ -30,10 +29,10 @@ class Entry(NamedTuple):
     """An entry point as `importlib.metadata` gives it."""
 
     name: str
-    app: typer.Typer
+    command: Callable[..., None]
 
-    def load(self) -> typer.Typer:
-        return self.app
+    def load(self) -> Callable[..., None]:
+        return self.command
 
 
 class Ended(NamedTuple):
@@ -54,7 +53,7 @@ def _find(name: str, *, data: Path | None) -> Suite:
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run `infembed` in an empty directory with our two commands; returns its exit code and what it printed."""
-    entries = [Entry("evaluate", evaluate_app), Entry("gate", gate_app)]
+    entries = [Entry("evaluate", cli.evaluate), Entry("gate", cli.gate)]
     monkeypatch.setattr("infembed.cli.entry_points", lambda **_: entries)
     monkeypatch.setattr("evaluation.evaluate.find_suite", _find)
     monkeypatch.setenv("COLUMNS", "200")
@@ -161,7 +160,7 @@ def test_evaluate_says_what_is_wrong_in_one_line(run: Run, tiny_bundle: Path, tm
         (("--url", "localhost"), "must begin with http"),
     ):
         ended = run("evaluate", *arguments)
-        assert (ended.code, len(ended.err.splitlines())) == (1, 1), ended
+        assert (ended.code, len(ended.err.splitlines())) == (UNUSABLE, 1), ended
         assert message in ended.err
 
 

@@ -1,6 +1,8 @@
+import hashlib
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +10,7 @@ import pytest
 
 from index.build import build_collection
 from index.collection import Collection
-from infembed.errors import AlteredArtefactError, BadArtefactError, MismatchedArtefactError, MissingArtefactError
+from infembed.errors import BadArtefactError, MismatchedArtefactError, MissingArtefactError
 from infembed.vectors import FloatArray
 from tests.fakes import HashingEncoder
 
@@ -104,47 +106,96 @@ def test_an_index_of_another_model_is_refused_with_both_fingerprints(built: Path
         Collection.open(built, document_fingerprint="e" * 64)
 
 
-@pytest.mark.parametrize("name", ["index.faiss", "vectors.f16", "ids.i64"])
-@pytest.mark.parametrize("damage", ["change", "truncate", "remove"])
-def test_a_damaged_generation_is_refused(copy: Path, name: str, damage: str) -> None:
-    path = _generation(copy) / name
+def _flip(path: Path) -> None:
     data = bytearray(path.read_bytes())
-    if damage == "change":
-        data[len(data) // 2] ^= 1
-        path.write_bytes(data)
-    elif damage == "truncate":
-        path.write_bytes(data[:-8])
-    else:
-        path.unlink()
-    with pytest.raises(BadArtefactError, match=name):
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+def _truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-8])
+
+
+def _replace_current(text: bytes) -> Callable[[Path], None]:
+    def damage(collection: Path) -> None:
+        (collection / "CURRENT").write_bytes(text)
+
+    return damage
+
+
+def _replace_manifest(text: bytes) -> Callable[[Path], None]:
+    def damage(collection: Path) -> None:
+        (_generation(collection) / "MANIFEST.json").write_bytes(text)
+
+    return damage
+
+
+def _edit_manifest(**fields: object) -> Callable[[Path], None]:
+    def damage(collection: Path) -> None:
+        path = _generation(collection) / "MANIFEST.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+    return damage
+
+
+def _spoil(name: str, spoil: Callable[[Path], None]) -> Callable[[Path], None]:
+    def damage(collection: Path) -> None:
+        spoil(_generation(collection) / name)
+
+    return damage
+
+
+DAMAGES: dict[str, Callable[[Path], None]] = {
+    **{
+        f"{name} {spoil.__name__.strip('_')}": _spoil(name, spoil)
+        for name in ("index.faiss", "vectors.f16", "ids.i64", "passages.sqlite", "MANIFEST.json")
+        for spoil in (_flip, _truncate, Path.unlink)
+    },
+    "passages.sqlite is something else": _spoil("passages.sqlite", lambda path: _write(path, b"no database" * 500)),
+    "generation removed": lambda collection: shutil.rmtree(_generation(collection)),
+    "all generations removed": lambda collection: shutil.rmtree(collection / "generations"),
+    "CURRENT removed": lambda collection: (collection / "CURRENT").unlink(),
+    "CURRENT leaves": _replace_current(b"../other"),
+    "CURRENT points nowhere": _replace_current(b"gen-000009-deadbeef"),
+    "CURRENT names a stranger": _replace_current(b"gen-foo"),
+    "CURRENT empty": _replace_current(b""),
+    "CURRENT binary": _replace_current(b"\xff\xfe\x00"),
+    "manifest broken": _replace_manifest(b"{"),
+    "manifest deep": _replace_manifest(b"[" * 100_000),
+    "manifest of another kind": _replace_manifest(b"[]"),
+    "manifest of an old release": _edit_manifest(schema_version=1),
+    "manifest with another nprobe": _edit_manifest(nprobe=1000),
+    "manifest without files": _edit_manifest(files=[]),
+}
+
+
+def _write(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES.keys())
+def test_a_damaged_collection_is_refused_with_a_remedy_that_works(
+    built: Path, copy: Path, damage: Callable[[Path], None]
+) -> None:
+    damage(copy)
+    with pytest.raises(BadArtefactError, match=r"build the index again \(`infembed index build`\)"):
         _open(copy)
+    build_collection(built.parent / "p.jsonl", copy, encoder=ENCODER, bundle_name="fake")
+    repaired, sound = _open(copy), _open(built)
+    assert repaired.search(_queries(), k=20) == sound.search(_queries(), k=20)
+    repaired.close()
+    sound.close()
 
 
-def test_a_damaged_manifest_is_refused(copy: Path) -> None:
-    (_generation(copy) / "MANIFEST.json").write_text("{")
-    with pytest.raises(AlteredArtefactError, match="MANIFEST.json"):
-        _open(copy)
-
-
-def test_a_missing_passage_store_is_refused(copy: Path) -> None:
-    for path in copy.glob("passages-*"):
-        path.unlink()
-    with pytest.raises(MissingArtefactError, match="passage store"):
-        _open(copy)
-
-
-def test_a_store_that_is_not_sqlite_is_refused(copy: Path) -> None:
-    for path in copy.glob("passages-*"):
-        path.unlink() if path.suffix != ".sqlite" else path.write_bytes(b"no database" * 500)
-    with pytest.raises(AlteredArtefactError, match="not a passage store"):
-        _open(copy)
-
-
-@pytest.mark.parametrize("name", ["../other", "gen-000009-deadbeef", ""])
-def test_a_pointer_to_nowhere_is_refused(copy: Path, name: str) -> None:
-    (copy / "CURRENT").write_text(name)
-    with pytest.raises(BadArtefactError):
-        _open(copy)
+def test_a_manifest_lists_every_file_of_its_generation_with_its_digest(built: Path) -> None:
+    collection = _open(built)
+    files = {path.name: path for path in _generation(built).iterdir()}
+    listed = {entry.name: (entry.size_bytes, entry.sha256) for entry in collection.manifest.files}
+    assert files.keys() == {*listed, "MANIFEST.json"}
+    for name, recorded in listed.items():
+        data = files[name].read_bytes()
+        assert recorded == (len(data), hashlib.sha256(data).hexdigest())
+    collection.close()
 
 
 def test_a_directory_that_is_no_collection_says_how_to_build_one(tmp_path: Path) -> None:
@@ -153,7 +204,7 @@ def test_a_directory_that_is_no_collection_says_how_to_build_one(tmp_path: Path)
 
 
 def test_searching_writes_nothing_so_that_a_read_only_directory_will_do(built: Path) -> None:
-    (store,) = built.glob("*.sqlite")
+    store = _generation(built) / "passages.sqlite"
     uses_wal = store.read_bytes()[18:20] != b"\x01\x01"
     assert not uses_wal, "SQLite's WAL needs files beside the database, also for reading"
     before = {path: path.stat().st_mtime_ns for path in built.rglob("*")}

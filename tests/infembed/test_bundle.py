@@ -2,12 +2,14 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infembed.bundle import Bundle, GraphName, MaxTokens, Pooling, Precision, document_fingerprint
 from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
+from infembed.manifests import sealed
 
 
 @pytest.fixture
@@ -15,11 +17,11 @@ def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
 
 
-def _edit_manifest(bundle: Path, change: Callable[[dict[str, object]], None]) -> None:
+def _edit_manifest(bundle: Path, change: Callable[[dict[str, Any]], None], *, seal: bool = True) -> None:
     path = bundle / "manifest.json"
     data = json.loads(path.read_text())
     change(data)
-    path.write_text(json.dumps(data))
+    path.write_text(json.dumps(sealed(data) if seal else data))
 
 
 def test_a_sound_bundle_opens(any_tiny_bundle: Path) -> None:
@@ -55,6 +57,35 @@ def test_a_manifest_that_is_not_json_is_refused(copy: Path) -> None:
         Bundle.open(copy)
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"fusion": "attention"},
+        {"pooling": "cls"},
+        {"prompts": {"query": "query: "}},
+        {"document_fingerprint": "0" * 64},
+        {"made_from": {}},
+        {"manifest_sha256": "0" * 64},
+    ],
+)
+def test_a_manifest_vouches_for_its_own_fields(copy: Path, change: dict[str, object]) -> None:
+    _edit_manifest(copy, lambda data: data.update(change), seal=False)
+    with pytest.raises(AlteredArtefactError, match="was changed after it was written.*make bundle"):
+        Bundle.open(copy)
+
+
+def test_a_manifest_without_a_digest_of_its_own_is_refused(copy: Path) -> None:
+    _edit_manifest(copy, lambda data: data.pop("manifest_sha256"), seal=False)
+    with pytest.raises(AlteredArtefactError, match="was changed after"):
+        Bundle.open(copy)
+
+
+def test_an_endlessly_nested_manifest_is_refused(copy: Path) -> None:
+    (copy / "manifest.json").write_text("[" * 100_000)
+    with pytest.raises(AlteredArtefactError, match="not valid JSON"):
+        Bundle.open(copy)
+
+
 def test_a_later_schema_version_is_refused(copy: Path) -> None:
     _edit_manifest(copy, lambda data: data.update(schema_version=2))
     with pytest.raises(BadArtefactError, match="schema version 2, this release reads 1"):
@@ -62,14 +93,14 @@ def test_a_later_schema_version_is_refused(copy: Path) -> None:
 
 
 def test_a_manifest_with_an_unlisted_graph_is_refused(copy: Path) -> None:
-    _edit_manifest(copy, lambda data: data.update(files=[f for f in data["files"] if "query" not in f["name"]]))  # type: ignore[attr-defined]
+    _edit_manifest(copy, lambda data: data.update(files=[f for f in data["files"] if "query" not in f["name"]]))
     with pytest.raises(AlteredArtefactError, match="does not list fp32/query.onnx"):
         Bundle.open(copy)
 
 
 def test_a_file_outside_the_bundle_is_refused(copy: Path) -> None:
     entry = {"name": "../secret", "size_bytes": 0, "sha256": "0" * 64}
-    _edit_manifest(copy, lambda data: data["files"].append(entry))  # type: ignore[attr-defined]
+    _edit_manifest(copy, lambda data: data["files"].append(entry))
     with pytest.raises(BadArtefactError, match="leaves"):
         Bundle.open(copy)
 

@@ -1,13 +1,20 @@
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from infembed.artefacts import describe_file
 from infembed.bundle import Bundle
 from infembed.encoder import OnnxEncoder, pad, plan_batches
+from infembed.errors import AlteredArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
+from infembed.manifests import sealed
 
 TOLERANCE = 1e-5
 INSTRUCTIONS = [None, "no yeast", "only for a child and not with salt", "expert guide", "no yeast"]
@@ -80,3 +87,32 @@ def test_padding_marks_real_tokens() -> None:
     ids, mask = pad([(5, 6), (), (7,)])
     assert ids.tolist() == [[5, 6], [0, 0], [7, 0]]
     assert mask.tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+def _reseal(bundle: Path, change: Callable[[dict[str, Any]], None], *, altered: str | None = None) -> None:
+    """Change a manifest as someone would who keeps every digest right."""
+    path = bundle / "manifest.json"
+    data = json.loads(path.read_text())
+    change(data)
+    if altered is not None:
+        others = [entry for entry in data["files"] if entry["name"] != altered]
+        data["files"] = [*others, describe_file(bundle, altered).model_dump()]
+    path.write_text(json.dumps(sealed(data)))
+
+
+def test_a_manifest_with_another_dim_than_the_graphs_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    _reseal(copy, lambda data: data.update(dim=64))
+    with pytest.raises(AlteredArtefactError, match="document graph gives 32 dimensions, the manifest records 64.*make"):
+        OnnxEncoder.open(copy)
+
+
+@pytest.mark.parametrize("shape", [[32, 95], [31, 96], [96, 32], [3072], [-1, 96], [32, 10**12]])
+def test_weights_of_another_shape_are_refused(tiny_bundle: Path, tmp_path: Path, shape: list[int]) -> None:
+    copy = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    layout = json.loads((copy / "fp32" / "weights.json").read_text())
+    next(tensor for tensor in layout if tensor["name"] == "layer.0.qkv.weight")["shape"] = shape
+    (copy / "fp32" / "weights.json").write_text(json.dumps(layout))
+    _reseal(copy, lambda _: None, altered="fp32/weights.json")
+    with pytest.raises(AlteredArtefactError, match="make bundle"):
+        OnnxEncoder.open(copy)

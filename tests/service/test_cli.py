@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from index.build import build_collection
-from infembed.cli import main
+from infembed.cli import UNUSABLE, main
 from infembed.encoder import OnnxEncoder
 from tests.tiny import make_tiny_bundle
 
@@ -26,7 +26,7 @@ def _refusal(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sys, "argv", ["infembed", "serve", "--port", "0", *map(str, arguments)])
     with pytest.raises(SystemExit) as ended:
         main()
-    assert ended.value.code == 1
+    assert ended.value.code == UNUSABLE
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     return lines[0]

@@ -11,11 +11,13 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import typer
 from typer.testing import CliRunner, Result
 
-from evaluation.canary import CanaryDecision
-from evaluation.canary.cli import UNUSABLE, canary
+from evaluation.canary.cli import canary
+from evaluation.canary.decision import CanaryDecision
 from evaluation.gate import Verdict
+from infembed.cli import UNUSABLE, CommandGroup
 from infembed.inputs import Fusion
 from tests.evaluation.canary.services import Running, build_words, serving, write_queries
 from tests.tiny import make_tiny_bundle
@@ -29,9 +31,17 @@ latency_p95_ratio = 100.0
 """
 
 
+def _invoke(arguments: list[str]) -> Result:
+    """Run the command as a part of `infembed`."""
+    app = typer.Typer(cls=CommandGroup)
+    app.callback()(lambda: None)
+    app.command()(canary)
+    return CliRunner().invoke(app, ["canary", *arguments])
+
+
 def _run(stable: str, candidate: str, queries: Path, *more: str | Path) -> Result:
     arguments = ["--stable", stable, "--candidate", candidate, "--queries", str(queries), *map(str, more)]
-    return CliRunner().invoke(canary, arguments)
+    return _invoke(arguments)
 
 
 @pytest.fixture
@@ -94,11 +104,11 @@ def test_a_place_that_cannot_be_written_is_refused(queries: Path) -> None:
 )
 def test_a_usage_error_does_not_look_like_a_verdict(queries: Path, more: list[str]) -> None:
     assert _run(NOWHERE, NOWHERE, queries, *more).exit_code == UNUSABLE
-    assert CliRunner().invoke(canary, more).exit_code == UNUSABLE
+    assert _invoke(more).exit_code == UNUSABLE
 
 
 def test_help_says_what_the_exit_codes_mean() -> None:
-    result = CliRunner().invoke(canary, ["--help"])
+    result = _invoke(["--help"])
     assert result.exit_code == 0
     assert "1 FAIL" in result.stdout
 

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from evaluation.canary import CanaryDecision, CanaryPolicy, judge
+from evaluation.canary.decision import CanaryDecision
+from evaluation.canary.judging import judge
 from evaluation.canary.observations import FailureKind, Outcome, Stop, Visit
+from evaluation.canary.policy import CanaryPolicy
 from evaluation.gate import Check, Verdict
 from tests.evaluation.canary.observed import (
     DOCUMENTS,
