@@ -7,7 +7,7 @@ import json
 import re
 from pathlib import Path
 
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
 from evaluation.registry.entries import IndexPointer, Release
 from infembed.artefacts import FileEntry, sha256_file, verify_files
@@ -27,7 +27,6 @@ class _Generation(Config):
 
     document_fingerprint: str
     bundle_name: str
-    store: str = Field(pattern=r"^[^/\\]+$")
     files: tuple[FileEntry, ...]
 
 
@@ -66,17 +65,16 @@ def is_here(pointer: IndexPointer) -> bool:
 
 def lay_out(pointer: IndexPointer, directory: Path) -> Path:
     """Make a collection in `directory` that is exactly the pinned generation; files are linked, not copied."""
-    manifest = _resolve(pointer)
+    _resolve(pointer)
     source = Path(pointer.collection)
     view = directory / source.name
     (view / _GENERATIONS).mkdir(parents=True)
     (view / _GENERATIONS / pointer.generation).symlink_to(source / _GENERATIONS / pointer.generation)
-    (view / manifest.store).symlink_to(source / manifest.store)
     (view / _CURRENT).write_text(f"{pointer.generation}\n", encoding="utf-8")
     return view
 
 
-def _resolve(pointer: IndexPointer) -> _Generation:
+def _resolve(pointer: IndexPointer) -> None:
     path = Path(pointer.collection) / _GENERATIONS / pointer.generation
     manifest = _read(path)
     found = sha256_file(path / _MANIFEST)
@@ -84,10 +82,9 @@ def _resolve(pointer: IndexPointer) -> _Generation:
         raise AlteredArtefactError(
             f"{path / _MANIFEST} has SHA-256 {found[:12]}, promoted was {pointer.manifest_sha256[:12]}; {_REMEDY}"
         )
-    store = Path(pointer.collection) / manifest.store
-    if not store.is_file():
-        raise MissingArtefactError(f"index generation {path} has lost its passages {store}; {_REMEDY}")
-    return manifest
+    lost = [entry.name for entry in manifest.files if not (path / entry.name).is_file()]
+    if lost:
+        raise MissingArtefactError(f"index generation {path} has lost {', '.join(lost)}; {_REMEDY}")
 
 
 def _read(generation: Path) -> _Generation:

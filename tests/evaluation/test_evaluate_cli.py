@@ -148,7 +148,7 @@ def test_without_instructions_nothing_moves_and_the_model_has_another_digest(run
 )
 def test_exactly_one_model_is_asked_for(run: Run, sources: tuple[str, ...]) -> None:
     ended = run("evaluate", *sources)
-    assert ended.code == 2
+    assert ended.code == UNUSABLE
     assert "exactly one of --bundle, --url, --checkpoint" in " ".join(ended.err.split())
 
 
