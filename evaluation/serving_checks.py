@@ -57,7 +57,7 @@ def _parity(costs: ServingCosts, policy: Policy) -> Check:
 
 
 def _budgets(champion: ServingCosts, candidate: ServingCosts, policy: Policy) -> Iterator[Check]:
-    if champion.measured_in != candidate.measured_in:
+    if not candidate.measured_in or champion.measured_in != candidate.measured_in:
         yield failed(
             "same run",
             f"the champion's costs come from run {champion.measured_in or 'unknown'}, the candidate's from "

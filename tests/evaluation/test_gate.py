@@ -415,6 +415,11 @@ def test_a_serving_cost_over_its_budget_fails(
     assert _failing(decide(champion, _costing(better, **costs), IMPROVE)) == {name}
 
 
+def test_costs_of_unknown_runs_are_not_taken_for_one_run(champion: Report, better: Report) -> None:
+    pair = _costing(champion, measured_in=""), _costing(better, measured_in="")
+    assert _failing(decide(*pair, IMPROVE)) == {"same run"}
+
+
 def test_reports_without_serving_costs_fail_unless_the_policy_allows_it(champion: Report, better: Report) -> None:
     bare = better.model_copy(update={"serving": None})
     assert "no serving costs in the report of the candidate" in decide(champion, bare, IMPROVE).reasons[0]
