@@ -14,7 +14,7 @@ from evaluation.encoders import ScoredModel, open_bundle
 from evaluation.evaluate import Suites, evaluate
 from evaluation.page import report_page
 from evaluation.report import Estimate, Measure, Report, save_report
-from evaluation.suites.catalogue import BUILT, find_suite
+from evaluation.suites.catalogue import BUILT, DEFAULT, find_suite
 from evaluation.summary import summarize
 from infembed.errors import MissingArtefactError
 from infembed.inputs import Fusion
@@ -47,7 +47,7 @@ def main() -> None:
 
 def _suites(data: Path | None) -> Suites:
     found, left_out = [], {}
-    for name in BUILT:
+    for name in dict.fromkeys([*DEFAULT, *BUILT]):
         try:
             found.append(find_suite(name, data=data))
         except MissingArtefactError as error:
