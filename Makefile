@@ -8,7 +8,7 @@ DEV_ENV := .venv/dev
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test check format bench lock clean
+.PHONY: help serve bundle test check lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -23,11 +23,13 @@ bundle: $(BUNDLE)/manifest.json  ## assemble the default bundle
 test: $(DEV_ENV)/.done  ## install everything the tests need and run them all
 	$(DEV_ENV)/bin/python -m pytest
 
-check: $(DEV_ENV)/.done  ## format, lint, types and the fast tests
+check: lint  ## format, lint, types and the fast tests
+	$(DEV_ENV)/bin/python -m pytest -q -m "not slow"
+
+lint: $(DEV_ENV)/.done  ## format, lint and types
 	$(DEV_ENV)/bin/ruff format --check .
 	$(DEV_ENV)/bin/ruff check .
 	$(DEV_ENV)/bin/mypy
-	$(DEV_ENV)/bin/python -m pytest -q -m "not slow"
 
 format: $(DEV_ENV)/.done  ## rewrite the code as the formatter wants it
 	$(DEV_ENV)/bin/ruff format .

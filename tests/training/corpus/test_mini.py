@@ -1,0 +1,41 @@
+import json
+from collections import Counter
+
+from evaluation.suites.builtin import load_builtin
+from training.corpus.files import read_corpus
+from training.corpus.mini import DEV_DOMAINS, DIRECTORY, Part, read_mini
+from training.corpus.rows import InstructionType
+
+
+def test_every_row_holds_three_pairs_and_says_where_it_comes_from() -> None:
+    reading = read_corpus(DIRECTORY)
+    rows = list(reading.rows)
+    assert reading.quarantined == []
+    assert {len(row.pairs()) for row in rows} == {3}
+    assert {(row.source, row.license) for row in rows} == {("inf-ir-mini", "Apache-2.0")}
+    kinds = Counter(row.instruction_type for row in rows)
+    assert set(kinds) == set(InstructionType) - {InstructionType.PLAIN}
+    assert (kinds[InstructionType.EXCLUSION] + kinds[InstructionType.NEGATION]) / len(rows) >= 0.3
+
+
+def test_parts_share_no_domain_and_no_text() -> None:
+    train, dev = (list(read_mini(part)) for part in (Part.TRAIN, Part.DEV))
+    assert {row.domain for row in dev} == DEV_DOMAINS
+    assert not {row.domain for row in train} & DEV_DOMAINS
+    texts = [{pair.document for row in rows for pair in row.pairs()} for rows in (train, dev)]
+    assert not texts[0] & texts[1]
+
+
+def test_it_shares_no_domain_and_no_document_with_the_suite_it_is_tested_on() -> None:
+    suite = load_builtin("instruct-mini")
+    rows = list(read_corpus(DIRECTORY).rows)
+    assert not {row.domain for row in rows} & {query.topic.rpartition("-")[0] for query in suite.queries}
+    assert not {pair.document for row in rows for pair in row.pairs()} & set(suite.documents.values())
+
+
+def test_rejected_rows_are_kept_apart_with_their_reasons() -> None:
+    lines = (DIRECTORY / "rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    rejected = [json.loads(line) for line in lines]
+    assert all(row["failed"] for row in rejected)
+    kept = {row.document_positive for row in read_corpus(DIRECTORY).rows}
+    assert not kept & {row["document_positive"] for row in rejected}
