@@ -37,6 +37,8 @@ class Decision(Config):
     index_action: IndexAction
     document_fingerprint: str
     """What an index must carry to be promoted with the candidate."""
+    report_sha256: dict[str, str]
+    """Digests of the two reports' contents, by role: a decision holds for these alone."""
     checks: tuple[Check, ...]
     policy: Policy
 
@@ -55,6 +57,7 @@ def decide(champion: Report, candidate: Report, policy: Policy) -> Decision:
         candidate_digest=candidate.model.digest,
         index_action=_index_action(champion, candidate),
         document_fingerprint=candidate.model.document_fingerprint,
+        report_sha256={"champion": champion.sha256, "candidate": candidate.sha256},
         checks=checks,
         policy=policy,
     )

@@ -1,5 +1,6 @@
 """The evaluation report: values per topic first, then means with intervals; what the gate reads."""
 
+import hashlib
 import re
 from enum import StrEnum
 from pathlib import Path
@@ -167,6 +168,11 @@ class Report(Config):
     serving: ServingCosts | None = None
     made_with: dict[str, str] = Field(default_factory=dict)
     notes: dict[str, JsonValue] = Field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Digest of everything the report says."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()
 
     def suite(self, name: str) -> SuiteScores:
         """Return one suite's scores."""

@@ -80,7 +80,7 @@ class Evidence(NamedTuple):
                 found[f"all suites/{measure}"] = fmean(means.values())
         if self.candidate.serving is not None:
             costs = self.candidate.serving.model_dump(exclude_none=True)
-            found |= {f"serving/{name}": float(value) for name, value in costs.items()}
+            found |= {f"serving/{name}": value for name, value in costs.items() if isinstance(value, float)}
         return {
             re.sub(r"[^\w\-. :/]", "_", name.replace("@", " at ")): value
             for name, value in found.items()
@@ -90,4 +90,5 @@ class Evidence(NamedTuple):
 
 def _outcome(decision: Decision) -> tuple[object, ...]:
     """Return what must come out again; values may differ in the last digit between machines."""
-    return (decision.verdict, decision.index_action, [(check.name, check.verdict) for check in decision.checks])
+    checks = [(check.name, check.verdict) for check in decision.checks]
+    return (decision.verdict, decision.index_action, decision.report_sha256, checks)

@@ -13,12 +13,20 @@ from evaluation.registry.evidence import Evidence
 from evaluation.registry.location import Location
 from evaluation.registry.promotion import Signer
 from evaluation.registry.store import Store
-from evaluation.report import Measure, ModelIdentity, Report, SuiteScores, TopicScores, save_report
+from evaluation.report import Measure, ModelIdentity, Report, ServingCosts, SuiteScores, TopicScores, save_report
 from index.build import build_collection
 from infembed.bundle import Bundle
 from infembed.encoder import OnnxEncoder
 
-POLICY = Policy(requires_serving=False)
+POLICY = Policy()
+COSTS = ServingCosts(
+    batch_invariance_max_abs=1e-6,
+    latency_p50_ms=3,
+    latency_p95_ms=5,
+    resident_mb=300,
+    distinct_vectors=1,
+    measured_in="one run",
+)
 ANN = Signer("ann", "tried on Monday")
 
 
@@ -69,6 +77,7 @@ def make_report(bundle: Path, *, p_mrr: float) -> Report:
         ),
         created_at="2026-01-01T00:00:00+00:00",
         suites=(SuiteScores(suite="facets", digest="5" * 64, n_documents=9, n_queries=90, topics=tuple(topics)),),
+        serving=COSTS,
     )
 
 

@@ -269,3 +269,12 @@ def test_registering_while_another_registers_loses_neither(empty: Store, bundles
     assert state.candidate == release
     assert state.release_of(digest_of(bundles.other)) is not None
     assert problems(empty) == []
+
+
+def test_a_report_edited_after_the_decision_is_refused(store: Store, bundles: Bundles, tmp_path: Path) -> None:
+    promotion.register(store, bundles.second, ANN)
+    files = judge(bundles.first, bundles.second, tmp_path / "judged")
+    text = files.candidate.read_text()
+    files.candidate.write_text(text.replace('"created_at": "2026-01-01T00:00:00+00:00"', '"created_at": "today"'))
+    with pytest.raises(AlteredArtefactError, match="were edited; run `infembed gate`"):
+        promotion.promote(store, files.evidence(), ANN)
