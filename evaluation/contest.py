@@ -50,8 +50,8 @@ def hold_contest(
         before, after = _score_both(champion, candidate, found, cache=cache, report=report)
     elif any(are_bundles):
         raise BadInputError(
-            f"{champion} and {candidate} are a report and a bundle; give two bundles, which are scored and timed in "
-            "one run, or two reports"
+            f"one of {champion} and {candidate} is a report, the other a bundle; give two bundles, which are scored "
+            "and timed in one run, or two reports"
         )
     elif suites:
         raise BadInputError("--suite chooses what bundles are scored on; reports have their suites already")
@@ -91,7 +91,8 @@ def _is_bundle(path: Path) -> bool:
         return True
     if path.is_file():
         return False
-    raise MissingArtefactError(f"{path} is neither a report (a file) nor a bundle (a directory with {MANIFEST_FILE})")
+    what = "does not exist" if not path.exists() else f"is a directory without {MANIFEST_FILE}"
+    raise MissingArtefactError(f"{path} {what}; give a bundle's directory, or the file of a report")
 
 
 def _require_same_suites(champion: Report, candidate: Report) -> None:

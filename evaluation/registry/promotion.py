@@ -135,7 +135,7 @@ def rollback(store: Store, signer: Signer, *, at_step: AtStep = _ignore) -> Rele
     at_step(Step.READ)
     earlier = state.earlier_champion
     if earlier is None:
-        raise BadInputError("there is no earlier champion to go back to; the registry never had two")
+        raise BadInputError("there is no earlier champion to go back to; register and promote another to go on")
     if earlier.index is not None and is_here(earlier.index):
         check_pointer(earlier.index)
     _commit(store, _entry(state, Action.ROLLBACK, signer, champion=earlier, candidate=state.candidate), at_step)

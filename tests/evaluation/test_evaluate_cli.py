@@ -261,7 +261,7 @@ def _not_a_report(reports: Reports, directory: Path) -> Path:
 @pytest.mark.parametrize(
     ("candidate", "message"),
     [
-        (lambda _, directory: directory / "none", "neither a report"),
+        (lambda _, directory: directory / "none", "does not exist; give a bundle"),
         (_not_a_report, "text.json"),
         (_other_suite, "not scored on suite"),
         (_other_digest, "has digest"),
