@@ -13,7 +13,12 @@ from tests.fakes import HashingEncoder
 
 FACETS = ("alpha", "beta", "gamma")
 COSTS = ServingCosts(
-    batch_invariance_max_abs=1e-6, latency_p50_ms=3, latency_p95_ms=5, resident_mb=300, distinct_vectors=1.0
+    batch_invariance_max_abs=1e-6,
+    latency_p50_ms=3,
+    latency_p95_ms=5,
+    resident_mb=300,
+    distinct_vectors=1.0,
+    measured_in="one run",
 )
 
 
