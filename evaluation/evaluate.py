@@ -10,6 +10,7 @@ from typing import NamedTuple
 from evaluation.encoders import DeafEncoder, ScoredModel
 from evaluation.moves import extreme_topics
 from evaluation.report import Measure, ModelIdentity, ModelKind, Report, ServingCosts, SuiteScores
+from evaluation.runs import query_inputs
 from evaluation.scoring import make_runs, measure_runs
 from evaluation.suites.catalogue import DEFAULT, find_suite
 from evaluation.suites.layout import Suite
@@ -22,7 +23,6 @@ from infembed.inputs import InputType, TextInput
 
 N_COST_QUERIES = 200
 _TOOLS = ("numpy", "onnxruntime", "pytrec-eval-terrier", "scipy")
-_QUERY_RUNS = 3
 
 
 class Suites(NamedTuple):
@@ -79,7 +79,7 @@ def cost_queries(suites: Sequence[Suite]) -> list[TextInput]:
 
 
 def _score(model: ScoredModel, suite: Suite, directory: Path | None, report: progress.Report) -> SuiteScores:
-    total = len(suite.documents) + _QUERY_RUNS * len(suite.queries)
+    total = len(suite.documents) + len(query_inputs(suite))
     what = f"{model.identity.name} on {suite.info.name}"
     done = 0
 
