@@ -1,9 +1,10 @@
 """Wishes about what documents have: which ones tell two documents apart, and how they are said."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from evaluation.suites.draft import digest_number
 from evaluation.suites.splits import Split
 from training.corpus.recipes.wordings import choose_wording
 from training.corpus.rows import InstructionType
@@ -46,9 +47,7 @@ class Wish(Generic[D]):
         return choose_wording(section, key, split).format(**self.attribute.slots)
 
 
-def telling_apart(
-    right: D, wrong: D, attributes: Callable[[D], Iterable[Attribute[D]]]
-) -> list[Wish[D]]:
+def telling_apart(right: D, wrong: D, attributes: Callable[[D], Iterable[Attribute[D]]]) -> list[Wish[D]]:
     """Return the wishes that `right` fulfils and `wrong` violates; `attributes` lists what a document has."""
     having = [Wish(found, is_wanted=True) for found in attributes(right)]
     lacking = [Wish(found, is_wanted=False) for found in attributes(wrong)]
@@ -57,3 +56,9 @@ def telling_apart(
         for wish in having + lacking
         if wish.attribute.judge(right) is wish.is_wanted and wish.attribute.judge(wrong) is (not wish.is_wanted)
     ]
+
+
+def rotated(values: Sequence[D], key: str) -> list[D]:
+    """Return the values from a place on that a digest of `key` chooses, so that none comes first too often."""
+    start = digest_number(f"{key}:start") % len(values)
+    return [*values[start:], *values[:start]]
