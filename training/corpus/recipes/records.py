@@ -22,20 +22,22 @@ class Record(BaseModel):
 R = TypeVar("R", bound=Record)
 
 
-def read_records(directory: Path, name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[R]:
-    """Read a JSONL file, gzipped or not; broken lines go to `aside` by their number."""
+def read_records(directory: Path, name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[tuple[int, R]]:
+    """Read a JSONL file, gzipped or not, with line numbers from 1; broken lines go to `aside`."""
     for number, line in enumerate(read_text(directory, name).removesuffix("\n").split("\n"), start=1):
         try:
-            yield kind.model_validate_json(line)
+            yield number, kind.model_validate_json(line)
         except ValidationError as error:
             aside.append(Quarantined(number, f"{name}: {explain(error)}"))
 
 
-def check_records(values: Iterable[object], name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[R]:
-    """Check what a JSON file holds; broken records go to `aside` by their place."""
+def check_records(
+    values: Iterable[object], name: str, kind: type[R], aside: list[Quarantined]
+) -> Iterator[tuple[int, R]]:
+    """Check what a JSON file holds, with places from 1; broken records go to `aside`."""
     for number, value in enumerate(values, start=1):
         try:
-            yield kind.model_validate(value)
+            yield number, kind.model_validate(value)
         except ValidationError as error:
             aside.append(Quarantined(number, f"{name}: {explain(error)}"))
 
