@@ -147,7 +147,8 @@ def _add_topic(draft: SuiteDraft, condition: Condition) -> None:
     text = wordings("facet")
 
     def wish(kind: str, facet: str, key: str) -> str:
-        return choose(text[kind], key).format(facet=choose(text["names"][facet], f"{name}:{facet}"))
+        template: str = choose(text[kind], key)
+        return template.format(facet=choose(text["names"][facet], f"{name}:{facet}"))
 
     def add(suffix: str, instruction: str, relevant: list[str], *, changes: tuple[str, str] | None = None) -> None:
         kind, original = changes or (None, None)

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 from infembed.errors import BadConfigError
-from training.corpus.recipes import condaqa, fever_symmetric, perspectrum
+from training.corpus.recipes import condaqa, fever_symmetric, medquad, negation_pairs, perspectrum, pubmedqa
 from training.corpus.recipes.recipe import Recipe
 
 ALL = "all"
-_MODULES = (condaqa, perspectrum, fever_symmetric)
+_MODULES = (medquad, condaqa, perspectrum, fever_symmetric, negation_pairs, pubmedqa)
 RECIPES = {module.RECIPE.name: module.RECIPE for module in _MODULES}
 
 
