@@ -40,13 +40,13 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
     aside: list[Quarantined] = []
     topics: dict[str, Topic] = {}
     file = _TEST_FILE if split is Split.TEST else _TRAIN_FILE
-    for number, answer in read_records(directory, file, _Answer, aside):
+    for answer in read_records(directory, file, _Answer, aside):
         is_wanted = split is Split.TEST or train_or_dev("condaqa", str(answer.passage_id)) is split
         side = _SIDES.get(answer.label)  # a few labels are spans of text
         if side is None or not is_wanted:
             continue
         identifier = f"{answer.passage_id}-{answer.question_id}"
-        topic = topics.setdefault(identifier, Topic(identifier, number, answer.question, domain="encyclopedia"))
+        topic = topics.setdefault(identifier, Topic(identifier, answer.place, answer.question, domain="encyclopedia"))
         topic.add(side, answer.passage)
     yield from _TWO_SIDED.rows(list(topics.values()), split)
     yield from aside

@@ -47,22 +47,22 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
     else:
         tested = _texts(read_records(directory, _TEST_FILE, _Evidence, []))
         records = read_records(directory, _TRAIN_FILE, _Evidence, aside)
-        untested = ((number, record) for number, record in records if not tested & _texts([(number, record)]))
+        untested = (record for record in records if not tested & _texts([record]))
         topics = [topic for topic in _topics(untested) if train_or_dev("fever-symmetric", _sentences(topic)) is split]
     yield from _TWO_SIDED.rows(topics, split)
     yield from aside
 
 
-def _topics(records: Iterable[tuple[int, _Evidence]]) -> list[Topic]:
+def _topics(records: Iterable[_Evidence]) -> list[Topic]:
     topics: dict[str, Topic] = {}
-    for number, record in records:
-        topic = topics.setdefault(record.claim, Topic(record.claim, number, record.claim, domain="encyclopedia"))
+    for record in records:
+        topic = topics.setdefault(record.claim, Topic(record.claim, record.place, record.claim, domain="encyclopedia"))
         topic.add(_SIDES[record.gold_label], record.evidence)
     return list(topics.values())
 
 
-def _texts(records: Iterable[tuple[int, _Evidence]]) -> set[str]:
-    return {normalized(text) for _, record in records for text in (record.claim, record.evidence)}
+def _texts(records: Iterable[_Evidence]) -> set[str]:
+    return {normalized(text) for record in records for text in (record.claim, record.evidence)}
 
 
 def _sentences(topic: Topic) -> str:

@@ -48,7 +48,7 @@ class _Wish:
 def _rows(directory: Path, split: Split) -> Iterator[Found]:
     aside: list[Quarantined] = []
     records = list(read_records(directory, _FILE, _Page, aside))
-    pages = [page.model_dump() for _, page in records]
+    pages = [page.model_dump() for page in records]
     conditions = group_conditions(pages, split)
     elsewhere = [condition for other in held_out_from(split) for condition in group_conditions(pages, other)]
     shelf = _Shelf(_own_pages(conditions, elsewhere), split, lines=_lines(records))
@@ -71,11 +71,11 @@ def _own_pages(conditions: Sequence[Condition], elsewhere: Iterable[Condition]) 
     return found
 
 
-def _lines(records: Iterable[tuple[int, _Page]]) -> dict[str, int]:
+def _lines(records: Iterable[_Page]) -> dict[str, int]:
     """Return the line on which each condition is first met."""
     lines: dict[str, int] = {}
-    for number, page in records:
-        lines.setdefault(" ".join(page.focus.split()).casefold(), number)
+    for page in records:
+        lines.setdefault(" ".join(page.focus.split()).casefold(), page.place)
     return lines
 
 

@@ -52,20 +52,20 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
     aside: list[Quarantined] = []
     splits = read_json(directory, _SPLIT_FILE)
     perspectives = check_records(read_json(directory, _POOL_FILE), _POOL_FILE, _Perspective, aside)
-    pool = {perspective.pId: perspective.text for _, perspective in perspectives}
+    pool = {perspective.pId: perspective.text for perspective in perspectives}
     topics: list[Topic] = []
     claims = list(check_records(read_json(directory, _CLAIMS_FILE), _CLAIMS_FILE, _Claim, aside))
-    others = [claim for _, claim in claims if splits.get(str(claim.cId)) in held_out_from(split)]
+    others = [claim for claim in claims if splits.get(str(claim.cId)) in held_out_from(split)]
     held_out = {normalized(pool[pid]) for claim in others for pid in _perspectives(claim) if pid in pool}
-    for number, claim in claims:
+    for claim in claims:
         if splits.get(str(claim.cId)) != split:
             continue
         domain = claim.topics[0].replace("_", " ") if claim.topics else "society"
-        topic = Topic(str(claim.cId), number, claim.text, domain=domain)
+        topic = Topic(str(claim.cId), claim.place, claim.text, domain=domain)
         for cluster in claim.perspectives:
             for identifier in cluster.pids:
                 if identifier not in pool:
-                    aside.append(Quarantined(number, f"{_POOL_FILE} has no perspective {identifier}"))
+                    aside.append(Quarantined(claim.place, f"{_POOL_FILE} has no perspective {identifier}"))
                 elif normalized(pool[identifier]) not in held_out:  # claims of two splits share perspectives
                     topic.add(_SIDES[cluster.stance_label_3], pool[identifier])
         topics.append(topic)

@@ -87,7 +87,6 @@ class _Abstract(Record):
 class _Paper:
     """A question, and the text of each section of the paper that answers it."""
 
-    number: int
     id: str
     abstract: _Abstract
     sections: dict[str, str]
@@ -110,9 +109,9 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
     found = read_json(directory, _FILE)
     identifiers = list(found)
     papers = [
-        _Paper(number, identifiers[number - 1], abstract, _sections(abstract))
-        for number, abstract in check_records(found.values(), _FILE, _Abstract, aside)
-        if split_of("pubmedqa", identifiers[number - 1]) is split
+        _Paper(identifiers[abstract.place - 1], abstract, _sections(abstract))
+        for abstract in check_records(found.values(), _FILE, _Abstract, aside)
+        if split_of("pubmedqa", identifiers[abstract.place - 1]) is split
     ]
     shelf = _Shelf(papers, split)
     for paper in papers:
@@ -197,7 +196,7 @@ class _Shelf:
         section, instruction = wanted
         other = self._other(paper, section, key) if has_other else None
         return make_row(
-            paper.number,
+            paper.abstract.place,
             query_positive=paper.query(key),
             instruction_positive=instruction,
             document_positive=paper.sections[section],
