@@ -37,20 +37,24 @@ def write_medquad(data: Path) -> None:
 
 
 def write_condaqa(data: Path) -> None:
-    """Write passages of which two edits answer a question with no and yes; one answer is a span."""
+    """Write passages of which two edits answer a question with no and yes; one of the train file is tested too."""
     files = {
         "test_from_fewshot_union.jsonl.gz": range(100, 160),
         "dev.jsonl.gz": range(900, 903),
     }
     for file, numbers in files.items():
         rows = [row for number in numbers for row in _answers(number)]
+        if file.startswith("dev"):
+            rows.append(_answers(100)[1] | {"passage_id": 903})
         _write_lines(data / "condaqa" / file, rows)
 
 
 def write_perspectrum(data: Path) -> None:
-    """Write three claims of each split; one perspective stands under a train and a test claim."""
+    """Write three claims of each split, and a perspective that all have; the first train claim is tested too."""
     folder = data / "perspectrum"
-    claims, pool, splits = [], [{"pId": 1, "text": "Everyone says so."}], {}
+    claims: list[dict[str, object]] = []
+    pool: list[dict[str, object]] = [{"pId": 1, "text": "Everyone says so."}]
+    splits: dict[str, str] = {}
     for place, split in enumerate([Split.TRAIN, Split.DEV, Split.TEST] * 3):
         number = 10 * (place + 1)
         splits[str(number)] = split.value
@@ -62,6 +66,8 @@ def write_perspectrum(data: Path) -> None:
         ]
         claim = f"Village {number} should close its road to cars."
         claims.append({"cId": number, "text": claim, "perspectives": clusters, "topics": ["town_planning"]})
+    splits["500"] = Split.TEST.value
+    claims.append(claims[0] | {"cId": 500, "perspectives": []})
     _write_json(folder / "dataset_split_v1.0.json", splits)
     _write_json(folder / "perspective_pool_v1.0.json.gz", pool)
     _write_json(folder / "perspectrum_with_answers_v1.0.json.gz", claims)

@@ -130,7 +130,23 @@ def test_condaqa_keeps_its_dev_file_for_the_test(tmp_path: Path) -> None:
         for split in Split
     }
     assert numbers[Split.TEST] == {"900", "901", "902"}
-    assert numbers[Split.TRAIN] | numbers[Split.DEV] == {str(number) for number in range(100, 160)}
+    assert numbers[Split.TRAIN] | numbers[Split.DEV] == {str(number) for number in range(101, 160)}
+
+
+def test_condaqa_leaves_out_passages_of_its_dev_file(tmp_path: Path) -> None:
+    documents = {
+        text
+        for split in (Split.TRAIN, Split.DEV)
+        for row in _rows("condaqa", tmp_path, split)
+        for text in documents_of(row)
+    }
+    assert "The ford at mile 101 was usually shallow." in documents
+    assert "The ford at mile 100 was usually shallow." not in documents
+
+
+def test_perspectrum_keeps_a_claim_that_is_also_tested_out(tmp_path: Path) -> None:
+    queries = {row.query_positive for row in _rows("perspectrum", tmp_path)}
+    assert queries == {f"Village {number} should close its road to cars." for number in (40, 70)}
 
 
 def test_perspectrum_keeps_perspectives_of_tested_claims_out(tmp_path: Path) -> None:
@@ -169,7 +185,7 @@ def test_a_negation_quotes_what_is_not_wanted_and_answers_with_the_other_sentenc
     quoting = [row for row in rows if row.instruction_type is InstructionType.EXCLUSION]
     assert quoting
     for row in quoting:
-        assert row.hard_negative_document_1 in str(row.instruction_positive)
+        assert str(row.hard_negative_document_1) in str(row.instruction_positive)
         assert row.document_positive in str(row.instruction_negative)
     for row in rows:
         assert row.document_positive.strip(".") not in row.query_positive
