@@ -1,6 +1,7 @@
 """CondaQA: a yes/no question, and edits of one passage from which the answer is yes or no.
 
-The official dev file is what `infembed evaluate` measures on: TEST here, and read for nothing else.
+The official dev file is what `infembed evaluate` measures on: TEST here, otherwise read only to leave out its
+passages, of which a few stand in both files.
 """
 
 from collections.abc import Iterator
@@ -10,6 +11,7 @@ from evaluation.suites.splits import Split
 from training.corpus.files import Quarantined
 from training.corpus.recipes.recipe import Found, Recipe
 from training.corpus.recipes.records import Record, read_records
+from training.corpus.recipes.selection import normalized
 from training.corpus.recipes.sides import Side, Topic, TwoSided
 from training.corpus.recipes.splits import train_or_dev
 from training.corpus.rows import InstructionType
@@ -38,18 +40,27 @@ class _Answer(Record):
 
 def _rows(directory: Path, split: Split) -> Iterator[Found]:
     aside: list[Quarantined] = []
-    topics: dict[str, Topic] = {}
-    file = _TEST_FILE if split is Split.TEST else _TRAIN_FILE
-    for answer in read_records(directory, file, _Answer, aside):
-        is_wanted = split is Split.TEST or train_or_dev("condaqa", str(answer.passage_id)) is split
-        side = _SIDES.get(answer.label)  # a few labels are spans of text
-        if side is None or not is_wanted:
-            continue
-        identifier = f"{answer.passage_id}-{answer.question_id}"
-        topic = topics.setdefault(identifier, Topic(identifier, answer.place, answer.question, domain="encyclopedia"))
-        topic.add(side, answer.passage)
-    yield from _TWO_SIDED.rows(list(topics.values()), split)
+    if split is Split.TEST:
+        answers = read_records(directory, _TEST_FILE, _Answer, aside)
+    else:
+        tested = {normalized(answer.passage) for answer in read_records(directory, _TEST_FILE, _Answer, [])}
+        answers = (
+            answer
+            for answer in read_records(directory, _TRAIN_FILE, _Answer, aside)
+            if train_or_dev("condaqa", str(answer.passage_id)) is split and normalized(answer.passage) not in tested
+        )
+    yield from _TWO_SIDED.rows(_topics(answers), split)
     yield from aside
+
+
+def _topics(answers: Iterator[_Answer]) -> list[Topic]:
+    topics: dict[str, Topic] = {}
+    for answer in answers:
+        if side := _SIDES.get(answer.label):  # a few labels are spans of text
+            identifier = f"{answer.passage_id}-{answer.question_id}"
+            topic = Topic(identifier, answer.place, answer.question, domain="encyclopedia")
+            topics.setdefault(identifier, topic).add(side, answer.passage)
+    return list(topics.values())
 
 
 RECIPE = Recipe(

@@ -57,8 +57,9 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
     claims = list(check_records(read_json(directory, _CLAIMS_FILE), _CLAIMS_FILE, _Claim, aside))
     others = [claim for claim in claims if splits.get(str(claim.cId)) in held_out_from(split)]
     held_out = {normalized(pool[pid]) for claim in others for pid in _perspectives(claim) if pid in pool}
+    held_out |= {normalized(claim.text) for claim in others}
     for claim in claims:
-        if splits.get(str(claim.cId)) != split:
+        if splits.get(str(claim.cId)) != split or normalized(claim.text) in held_out:
             continue
         domain = claim.topics[0].replace("_", " ") if claim.topics else "society"
         topic = Topic(str(claim.cId), claim.place, claim.text, domain=domain)
@@ -66,7 +67,7 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
             for identifier in cluster.pids:
                 if identifier not in pool:
                     aside.append(Quarantined(claim.place, f"{_POOL_FILE} has no perspective {identifier}"))
-                elif normalized(pool[identifier]) not in held_out:  # claims of two splits share perspectives
+                elif normalized(pool[identifier]) not in held_out:  # two splits share perspectives and even claims
                     topic.add(_SIDES[cluster.stance_label_3], pool[identifier])
         topics.append(topic)
     yield from _TWO_SIDED.rows(topics, split)

@@ -5,11 +5,14 @@ from dataclasses import dataclass, field
 from itertools import cycle, islice
 from typing import NamedTuple
 
-from evaluation.suites.draft import digest_number
+from evaluation.suites.draft import choose, digest_number
 from evaluation.suites.splits import Split
 from training.corpus.recipes.recipe import Found, make_row
+from training.corpus.recipes.selection import normalized
 from training.corpus.recipes.wordings import choose_wording
 from training.corpus.rows import InstructionType
+
+_TRIES = 20
 
 
 class Side(NamedTuple):
@@ -32,8 +35,12 @@ class Topic:
     def add(self, side: Side, document: str) -> None:
         """Add a document to a side, once."""
         found = self.documents.setdefault(side, [])
-        if document not in found:
+        if normalized(document) not in map(normalized, found):
             found.append(document)
+
+    def texts(self) -> set[str]:
+        """Return the documents of both sides as they are compared."""
+        return {normalized(text) for texts in self.documents.values() for text in texts}
 
 
 @dataclass(frozen=True)
@@ -50,17 +57,15 @@ class TwoSided:
     def rows(self, topics: Sequence[Topic], split: Split) -> Iterator[Found]:
         """Yield rows that ask for each side of each topic that has both, in turn by name and by leaving one out."""
         usable = [topic for topic in topics if all(self._documents(topic))]
-        for place, topic in enumerate(usable):
+        for topic in usable:
             for turn, row in enumerate(self._contrasts(topic)):
-                # Another topic at a distance that changes from row to row, never 0.
-                distance = 1 + digest_number(f"{topic.id}:{turn}") % max(len(usable) - 1, 1)
-                other = usable[(place + distance) % len(usable)]
-                yield self._row(topic, other, row, turn=turn, split=split)
+                yield self._row(topic, _other(topic, usable, turn), row, turn=turn, split=split)
 
     def _documents(self, topic: Topic) -> list[list[str]]:
         """Return the documents of each side that are on that side only, in the order of their digests."""
         first, second = (topic.documents.get(side, []) for side in self.sides)
-        alone = [[text for text in first if text not in second], [text for text in second if text not in first]]
+        both = {normalized(text) for text in first} & {normalized(text) for text in second}
+        alone = [[text for text in texts if normalized(text) not in both] for texts in (first, second)]
         return [sorted(texts, key=lambda text: digest_number(f"{topic.id}:{text}")) for texts in alone]
 
     def _contrasts(self, topic: Topic) -> Iterator["_Contrast"]:
@@ -75,11 +80,10 @@ class TwoSided:
             pair = pairs[place]
             yield _Contrast(self.sides[wanted], pair[wanted], self.sides[1 - wanted], pair[1 - wanted])
 
-    def _row(self, topic: Topic, other: Topic, row: "_Contrast", *, turn: int, split: Split) -> Found:
+    def _row(self, topic: Topic, other: Topic | None, row: "_Contrast", *, turn: int, split: Split) -> Found:
         key = f"{topic.id}:{turn}"
         is_spared = digest_number(f"spared:{key}") % 2 == 0
         is_opposite_spared = digest_number(f"opposite spared:{key}") % 2 == 0
-        has_other = other is not topic
         return make_row(
             topic.number,
             query_positive=topic.query,
@@ -91,13 +95,22 @@ class TwoSided:
                 row.opposite.other_spared if is_opposite_spared else row.opposite.wanted, f"{key}:-", split
             ),
             hard_negative_document_1=row.opposite_document,
-            query_negative=other.query if has_other else None,
-            hard_negative_document_2=self._documents(other)[self.sides.index(row.wanted)][0] if has_other else None,
+            query_negative=other.query if other else None,
+            hard_negative_document_2=self._documents(other)[self.sides.index(row.wanted)][0] if other else None,
             source=self.source,
             instruction_type=self.spared_kind if is_spared else self.kind,
             license=self.license,
             domain=topic.domain,
         )
+
+
+def _other(topic: Topic, topics: Sequence[Topic], turn: int) -> Topic | None:
+    """Choose another topic that shares no document with this one: two questions may be asked of one passage."""
+    for attempt in range(_TRIES):
+        other = choose(topics, f"other:{topic.id}:{turn}:{attempt}")
+        if other.query != topic.query and not other.texts() & topic.texts():
+            return other
+    return None
 
 
 class _Contrast(NamedTuple):
