@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from evaluation.suites.draft import digest_number
 from evaluation.suites.splits import Split
-from training.corpus.recipes.msdocs_pages import FILE, SOURCE, Facet, Page, Passage, read_pages
+from training.corpus.recipes.msdocs_pages import FILE, SOURCE, Facet, Page, Passage, judge_facet, read_pages
 from training.corpus.recipes.recipe import Found, Recipe, make_row
 from training.corpus.recipes.wishes import Attribute, Wish, rotated, telling_apart
 from training.corpus.recipes.wordings import choose_phrase, choose_wording
@@ -25,37 +25,10 @@ _FULL_WORDS = 70
 _BARE_OF_TEN = 5
 _HALF_FOR_EXCLUSION = 5
 
-_UNCLEAR = (
-    {Facet.OVERVIEW, Facet.REMARKS},
-    {Facet.SYNTAX, Facet.PARAMETERS},
-    {Facet.SYNTAX, Facet.EXAMPLES},
-    {Facet.ERRORS, Facet.RETURNS},
-    {Facet.ERRORS, Facet.CAUSES},
-    {Facet.REMARKS, Facet.REQUIREMENTS},
-)
-"""Parts that often answer for one another: a reader could not say that one is not the other."""
+_RELATED_COST = 3
+"""Nearly every page has links to others, which teach little: they are asked for a third as often."""
 
 _ONLY_BY_NAME = {Facet.RELATED, Facet.HIERARCHY}
-
-_SIGNS = {
-    Facet.EXAMPLES: "example",
-    Facet.RETURNS: "return",
-    Facet.PARAMETERS: "parameter",
-    Facet.REQUIREMENTS: "require",
-    Facet.ERRORS: "error",
-    Facet.RELATED: "see ",
-    Facet.SYNTAX: "syntax",
-}
-"""What shows that a passage of another part touches on a facet as well."""
-
-
-def _judge_facet(passage: Passage, facet: Facet) -> bool | None:
-    if passage.facet is facet:
-        return True
-    if passage.facet is None or {passage.facet, facet} in _UNCLEAR:
-        return None
-    return None if _SIGNS.get(facet, "\0") in passage.text.casefold() else False
-
 
 def _facets(passage: Passage) -> Iterator[Attribute[Passage]]:
     if passage.facet is not None:
@@ -65,7 +38,7 @@ def _facets(passage: Passage) -> Iterator[Attribute[Passage]]:
             "msdocs.section.except",
             {"facet": choose_phrase(f"msdocs.phrases.facet.{facet}", passage.title)},
             InstructionType.FACET,
-            lambda other: _judge_facet(other, facet),
+            lambda other: judge_facet(other, facet),
         )
 
 
@@ -131,7 +104,7 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
             key = f"{page.path}:{nth}"
             opposition = _oppose(page, key, used)
             if opposition is not None:
-                used[opposition.right.facet] += 1
+                used[opposition.right.facet] += _RELATED_COST if opposition.right.facet is Facet.RELATED else 1
                 neighbours = chain(rotated(by_folder[page.folder], key), rotated(pages, key))
                 yield _row(number, page, opposition, neighbours, key, split)
 

@@ -73,6 +73,28 @@ _SECTIONS = {
 _FACET_OF = {section: facet for facet, sections in _SECTIONS.items() for section in sections.split("|")}
 
 
+_UNCLEAR = (
+    {Facet.OVERVIEW, Facet.REMARKS},
+    {Facet.SYNTAX, Facet.PARAMETERS},
+    {Facet.SYNTAX, Facet.EXAMPLES},
+    {Facet.ERRORS, Facet.RETURNS},
+    {Facet.ERRORS, Facet.CAUSES},
+    {Facet.REMARKS, Facet.REQUIREMENTS},
+)
+"""Parts that often answer for one another: a reader could not say that one is not the other."""
+
+_SIGNS = {
+    Facet.EXAMPLES: "example",
+    Facet.RETURNS: "return",
+    Facet.PARAMETERS: "parameter",
+    Facet.REQUIREMENTS: "require",
+    Facet.ERRORS: "error",
+    Facet.RELATED: "see ",
+    Facet.SYNTAX: "syntax",
+}
+"""What shows that a passage of another part touches on a facet as well."""
+
+
 class _Listed(Record):
     doc: str
     title: str
@@ -105,6 +127,15 @@ class Passage:
         n_ordinary = sum(word.strip(".,;:()").isalpha() and word[:1].islower() for word in words)
         is_flat = not _ITEM.search(self.text) and not _TABLE.search(self.text)
         return is_flat and n_ordinary >= _ORDINARY_SHARE * len(words) and self.text.rstrip().endswith((".", "!", "?"))
+
+
+def judge_facet(passage: Passage, facet: Facet) -> bool | None:
+    """Tell whether a passage is about a facet; None where a reader could see it either way."""
+    if passage.facet is facet:
+        return True
+    if passage.facet is None or {passage.facet, facet} in _UNCLEAR:
+        return None
+    return None if _SIGNS.get(facet, "\0") in passage.text.casefold() else False
 
 
 @dataclass(frozen=True)

@@ -79,7 +79,7 @@ THEMES = {
     "unexpected pregnancy": r"pregnan(?:t|cy)",
     "gay and lesbian lives": r"gay|lesbians?|queer|LGBTQ",
     "coming of age": r"coming[- ]of[- ]age|adolescen(?:ce|ts?)|puberty",
-    "moving to the big city": r"big city|small[- ]town (?:girl|boy)|moves to (?:New York|Mumbai|London|Los Angeles|the city)",
+    "moving to the big city": r"big city|small[- ]town (?:girl|boy)|moves to (?:New York|Mumbai|London|the city)",
     "life in a small town": r"small town|small-town",
     "village life": r"villages?|villagers?",
     "immigrants": r"immigrants?|immigration|refugees?|undocumented",

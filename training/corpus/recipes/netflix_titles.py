@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from typing import NamedTuple
 
 from evaluation.suites.sources import read_text
 from training.corpus.files import Quarantined
@@ -14,6 +15,7 @@ from training.corpus.recipes.records import Record, check_records
 from training.corpus.recipes.wordings import choose_phrase
 
 FILE = "netflix_titles.csv.gz"
+_NAMED_DIRECTORS = 2
 _NAMED_CAST = 5
 _WITH_ARTICLE = frozenset(
     {
@@ -129,6 +131,7 @@ def _title(listed: _Listed) -> Title | None:
     directors = _names(listed.director)
     cast = _names(listed.cast)
     themes = themes_of(listed.description)
+    facts = _Facts(countries, genres, audience, directors[:_NAMED_DIRECTORS], cast[:_NAMED_CAST])
     return Title(
         name=listed.title,
         description=listed.description,
@@ -139,35 +142,39 @@ def _title(listed: _Listed) -> Title | None:
         length=int(number),
         genres=genres,
         people=frozenset(directors + cast),
-        named=tuple(dict.fromkeys(directors[:2] + cast[:_NAMED_CAST])),
+        named=tuple(dict.fromkeys(facts.directors + facts.cast)),
         themes=themes & {_STAGE} if STAND_UP in genres else themes - {_STAGE},
-        document=_document(listed, countries, genres, audience, directors[:2], cast[:_NAMED_CAST]),
+        document=_document(listed, facts),
     )
 
 
-def _document(
-    listed: _Listed,
-    countries: tuple[str, ...],
-    genres: tuple[str, ...],
-    audience: Audience,
-    directors: list[str],
-    cast: list[str],
-) -> str:
+class _Facts(NamedTuple):
+    """What a document tells of a title beside what is listed."""
+
+    countries: tuple[str, ...]
+    genres: tuple[str, ...]
+    audience: Audience
+    directors: list[str]
+    cast: list[str]
+
+
+def _document(listed: _Listed, facts: _Facts) -> str:
     """Tell the data of a title as prose, in one of several ways."""
     key = listed.title
-    country = listing(countries)
+    country = listing(facts.countries)
+    genres = listing(facts.genres)
     text = choose_phrase("netflix.phrases.passage.layout", key).format(
         title=listed.title,
         kind="film" if listed.show_type == "Movie" else "series",
         year=listed.release_year,
         country=country,
         country_capital=country[0].upper() + country[1:],
-        genres=listing(genres),
-        genres_capital=listing(genres).capitalize(),
+        genres=genres,
+        genres_capital=genres.capitalize(),
         description=listed.description,
-        credits=_credits(key, directors, cast),
+        credits=_credits(key, facts.directors, facts.cast),
         length=_length(key, listed.duration),
-        audience=choose_phrase(f"netflix.phrases.passage.audience.{audience}", key).format(rating=listed.rating),
+        audience=choose_phrase(f"netflix.phrases.passage.audience.{facts.audience}", key).format(rating=listed.rating),
     )
     return " ".join(text.split())
 

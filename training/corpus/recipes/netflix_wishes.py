@@ -101,7 +101,7 @@ def _genres(title: Title) -> Iterator[Attribute[Title]]:
 
 
 def _judge_genre(title: Title, genre: str) -> bool | None:
-    """A title that is not listed under a genre, but whose description names it, is unclear."""
+    """Tell whether a title is of a genre; where only its description names the genre, one cannot say."""
     if genre in title.genres:
         return True
     return None if genre[:6] in title.description.casefold() else False
@@ -114,7 +114,7 @@ def _people(title: Title) -> Iterator[Attribute[Title]]:
 
 
 def _judge_person(title: Title, person: str) -> bool | None:
-    """Of long lists of names a document tells the first only; where nobody is named one cannot tell."""
+    """Tell whether a person took part; documents give the first names of a long list only."""
     if person in title.named:
         return True
     return None if person in title.people or not title.people else False

@@ -60,5 +60,5 @@ def telling_apart(right: D, wrong: D, attributes: Callable[[D], Iterable[Attribu
 
 def rotated(values: Sequence[D], key: str) -> list[D]:
     """Return the values from a place on that a digest of `key` chooses, so that none comes first too often."""
-    start = digest_number(f"{key}:start") % len(values)
+    start = digest_number(f"{key}:start") % max(len(values), 1)
     return [*values[start:], *values[:start]]

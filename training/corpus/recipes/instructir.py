@@ -1,0 +1,95 @@
+"""InstructIR: who asks and what for, in their own words.
+
+The data set's own documents, rewritten for each reader, are not public, so only the MS MARCO document of the query is
+left. It is right for a reader whose wish it plausibly serves; no document violates one, so rows have no opposite.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from evaluation.suites.draft import digest_number
+from evaluation.suites.splits import Split
+from training.corpus.files import Quarantined
+from training.corpus.recipes.instructir_queries import FILES, LICENSE, ORIGIN, SOURCE, AskedQuery, read_queries
+from training.corpus.recipes.recipe import Found, Recipe, make_row
+from training.corpus.recipes.terms import content_stems, stems
+from training.corpus.recipes.wishes import rotated
+from training.corpus.rows import InstructionType
+
+_READERS_PER_QUERY = 2
+_FEWEST_SHARED = 3
+_SHORTEST_INTRODUCTION = 6
+_ANOTHER_THING = re.compile(
+    r"\b(?:videos?|info ?graphics?|diagrams?|images?|photos?|pictures?|visuals?|visual aids|illustrations?|charts?|graphs"
+    r"|maps?|interactive|animations?|podcasts?|tutorials?|step-by-step|lesson plans?|templates?|quiz\w*|forums?"
+    r"|reviews?|testimonials?|interviews?|anecdotes?|scholarly|peer-reviewed|academic|journals?|research papers?|papers"
+    r"|studies|case stud\w+|statistics|statistical|datasets?|databases?|data|archives?|records|books?|legal|court|policy"
+    r"|recent|latest|current|up-to-date|real-time|history|historical|comparisons?|compare|comparative|reports?"
+    r"|in-depth|detailed|comprehensive|thorough|extensive|technical|advanced|experts?|official|government"
+    r"|prioriti[sz]e\w*|exclude|avoid|filter\w*)\b",
+    re.IGNORECASE,
+)
+"""Wishes that a paragraph of a web page does not serve, or does so by chance."""
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_INTRODUCTION = re.compile(r"^(?:I am|I'm|As|I work|My)\b")
+_EVERYDAY = frozenset("a an and as at for from i i'm in is my of on or the to what with who how".split())
+
+
+def _rows(directory: Path, split: Split) -> Iterator[Found]:
+    aside: list[Quarantined] = []
+    queries = read_queries(directory, split, aside)
+    for query in queries:
+        for reader in _served(query):
+            yield _row(query, reader, None)
+        introduction = _introduction(query)
+        other = _other(query, introduction, queries) if introduction else None
+        if introduction and other:
+            yield _row(query, introduction, other)
+    yield from aside
+
+
+def _served(query: AskedQuery) -> list[str]:
+    """Return the readers whose wishes the document serves, judged by the words they share beyond the query's."""
+    document = content_stems(query.document) - content_stems(query.text)
+    plain = [reader for reader in query.readers if not _ANOTHER_THING.search(reader)]
+    shared = {reader: len(content_stems(reader) & document) for reader in plain}
+    served = [reader for reader in plain if shared[reader] >= _FEWEST_SHARED]
+    return sorted(served, key=lambda reader: (-shared[reader], digest_number(reader)))[:_READERS_PER_QUERY]
+
+
+def _introduction(query: AskedQuery) -> str | None:
+    """Return a first sentence that says who asks and nothing about the subject: any document is right for it."""
+    for reader in sorted(query.readers, key=digest_number):
+        sentences = _SENTENCE.split(reader)
+        first = sentences[0]
+        is_long = len(first.split()) >= _SHORTEST_INTRODUCTION and len(sentences) > 1
+        names_subject = stems(first) & (stems(query.text) - _EVERYDAY)
+        if is_long and not names_subject and _INTRODUCTION.match(first) and not _ANOTHER_THING.search(first):
+            return first
+    return None
+
+
+def _other(query: AskedQuery, introduction: str, queries: Sequence[AskedQuery]) -> AskedQuery | None:
+    """Return a query that shares no word with this one nor with the introduction."""
+    taken = (stems(query.text) | stems(introduction)) - _EVERYDAY
+    return next((other for other in rotated(queries, introduction) if not taken & stems(other.text)), None)
+
+
+def _row(query: AskedQuery, instruction: str, other: AskedQuery | None) -> Found:
+    return make_row(
+        query.number,
+        query_positive=query.text,
+        instruction_positive=instruction,
+        document_positive=query.document,
+        query_negative=other.text if other else None,
+        hard_negative_document_2=other.document if other else None,
+        source=SOURCE,
+        instruction_type=InstructionType.PERSONA,
+        license=LICENSE,
+        domain="general web",
+    )
+
+
+RECIPE = Recipe(name=SOURCE, folder="instructir", files=FILES, license=LICENSE, origin=ORIGIN, rows=_rows)
