@@ -13,7 +13,7 @@ from evaluation.suites.splits import Split
 from training.corpus.files import Quarantined
 from training.corpus.recipes.instructir_queries import FILES, LICENSE, ORIGIN, SOURCE, AskedQuery, read_queries
 from training.corpus.recipes.recipe import Found, Recipe, make_row
-from training.corpus.recipes.terms import content_stems, stems
+from training.corpus.recipes.terms import content_stems
 from training.corpus.recipes.wishes import rotated
 from training.corpus.rows import InstructionType
 
@@ -21,20 +21,20 @@ _READERS_PER_QUERY = 2
 _FEWEST_SHARED = 3
 _SHORTEST_INTRODUCTION = 6
 _ANOTHER_THING = re.compile(
-    r"\b(?:videos?|info ?graphics?|diagrams?|images?|photos?|pictures?|visuals?|visual aids|illustrations?|charts?|graphs"
-    r"|maps?|interactive|animations?|podcasts?|tutorials?|step-by-step|lesson plans?|templates?|quiz\w*|forums?"
-    r"|reviews?|testimonials?|interviews?|anecdotes?|scholarly|peer-reviewed|academic|journals?|research papers?|papers"
-    r"|studies|case stud\w+|statistics|statistical|datasets?|databases?|data|archives?|records|books?|legal|court|policy"
-    r"|recent|latest|current|up-to-date|real-time|history|historical|comparisons?|compare|comparative|reports?"
-    r"|in-depth|detailed|comprehensive|thorough|extensive|technical|advanced|experts?|official|government"
-    r"|prioriti[sz]e\w*|exclude|avoid|filter\w*)\b",
+    r"\b(?:videos?|info ?graphics?|diagrams?|images?|photos?|pictures?|visuals?|visual aids|illustrations?"
+    r"|charts?|graphs|maps?|interactive|animations?|podcasts?|tutorials?|step-by-step|lesson plans?"
+    r"|templates?|quiz\w*|forums?|reviews?|testimonials?|interviews?|anecdotes?|scholarly"
+    r"|peer-reviewed|academic|journals?|research papers?|papers|studies|case stud\w+|statistics"
+    r"|statistical|datasets?|databases?|data|archives?|records|books?|legal|court|policy|recent|latest"
+    r"|current|up-to-date|real-time|history|historical|comparisons?|compare|comparative|reports?"
+    r"|in-depth|detailed|comprehensive|thorough|extensive|technical|advanced|experts?|official"
+    r"|government|prioriti[sz]e\w*|exclude|avoid|filter\w*)\b",
     re.IGNORECASE,
 )
 """Wishes that a paragraph of a web page does not serve, or does so by chance."""
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _INTRODUCTION = re.compile(r"^(?:I am|I'm|As|I work|My)\b")
-_EVERYDAY = frozenset("a an and as at for from i i'm in is my of on or the to what with who how".split())
 
 
 def _rows(directory: Path, split: Split) -> Iterator[Found]:
@@ -65,7 +65,7 @@ def _introduction(query: AskedQuery) -> str | None:
         sentences = _SENTENCE.split(reader)
         first = sentences[0]
         is_long = len(first.split()) >= _SHORTEST_INTRODUCTION and len(sentences) > 1
-        names_subject = stems(first) & (stems(query.text) - _EVERYDAY)
+        names_subject = content_stems(first) & content_stems(query.text)
         if is_long and not names_subject and _INTRODUCTION.match(first) and not _ANOTHER_THING.search(first):
             return first
     return None
@@ -73,8 +73,8 @@ def _introduction(query: AskedQuery) -> str | None:
 
 def _other(query: AskedQuery, introduction: str, queries: Sequence[AskedQuery]) -> AskedQuery | None:
     """Return a query that shares no word with this one nor with the introduction."""
-    taken = (stems(query.text) | stems(introduction)) - _EVERYDAY
-    return next((other for other in rotated(queries, introduction) if not taken & stems(other.text)), None)
+    taken = content_stems(query.text) | content_stems(introduction)
+    return next((other for other in rotated(queries, introduction) if not taken & content_stems(other.text)), None)
 
 
 def _row(query: AskedQuery, instruction: str, other: AskedQuery | None) -> Found:

@@ -6,6 +6,7 @@ Any corpus of topics with several documents each would do, so there is no end to
 from collections.abc import Iterable, Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice, permutations
 from pathlib import Path
 from typing import NamedTuple
@@ -158,8 +159,12 @@ def _attributes(text: _Text) -> Iterator[Attribute[_Text]]:
             "keyword.exclude",
             {"term": surface(text.text, term)},
             InstructionType.INCLUSION,
-            lambda other, term=term: judge_term(other.text, term),  # type: ignore[misc]
+            partial(_mentions, term),
         )
+
+
+def _mentions(term: str, text: _Text) -> bool | None:
+    return judge_term(text.text, term)
 
 
 RECIPE = Recipe(

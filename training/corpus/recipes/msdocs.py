@@ -17,7 +17,7 @@ from training.corpus.rows import InstructionType
 _MOST_PAGES = {Split.TRAIN: 2100, Split.DEV: 250, Split.TEST: 350}
 _ROWS_PER_PAGE = 2
 _MOST_PASSAGES = 3
-"""Of one facet: pages with more describe many things, one section each, and it would not be clear whose is asked for."""
+"""Of one facet: pages with more describe many things, and it would not be clear whose section is asked for."""
 
 _MOST_SEARCHED = 300
 _BRIEF_WORDS = 32
@@ -29,6 +29,7 @@ _RELATED_COST = 3
 """Nearly every page has links to others, which teach little: they are asked for a third as often."""
 
 _ONLY_BY_NAME = {Facet.RELATED, Facet.HIERARCHY}
+
 
 def _facets(passage: Passage) -> Iterator[Attribute[Passage]]:
     if passage.facet is not None:
@@ -43,7 +44,7 @@ def _facets(passage: Passage) -> Iterator[Attribute[Passage]]:
 
 
 def _formats(passage: Passage) -> Iterator[Attribute[Passage]]:
-    """Lists and prose are told apart by their form alone, so cross-references, all of them lists, are no case of it."""
+    """Tell lists from prose; cross-references are always lists, so they are no case of it."""
     if passage.facet is not Facet.RELATED and (passage.is_list or passage.is_prose):
         only, without = ("list", "prose") if passage.is_list else ("prose", "list")
         is_list = passage.is_list
@@ -106,7 +107,8 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
             if opposition is not None:
                 used[opposition.right.facet] += _RELATED_COST if opposition.right.facet is Facet.RELATED else 1
                 neighbours = chain(rotated(by_folder[page.folder], key), rotated(pages, key))
-                yield _row(number, page, opposition, neighbours, key, split)
+                other = _another(page, opposition.wanted, neighbours)
+                yield _row(number, page, opposition, other, key=key, split=split)
 
 
 def _chosen(pages: Sequence[Page], split: Split) -> list[Page]:
@@ -143,9 +145,8 @@ def _choose(wishes: Sequence[Wish[Passage]], key: str) -> Wish[Passage]:
     return next((wish for wish in wishes if wish.is_wanted is not is_exclusion), wishes[0])
 
 
-def _row(number: int, page: Page, opposition: _Opposition, neighbours: Iterator[Page], key: str, split: Split) -> Found:
+def _row(number: int, page: Page, opposition: _Opposition, other: Passage | None, *, key: str, split: Split) -> Found:
     right, wrong, wanted, unwanted = opposition
-    other = _another(page, wanted, neighbours)
     is_by_form = wanted.attribute.type is not InstructionType.FACET
     return make_row(
         number,

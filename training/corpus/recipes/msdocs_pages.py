@@ -26,7 +26,7 @@ _LINK = re.compile(r"\[([^\[\]]+)\](?:\[[^\[\]]*\]|\([^()]*\))")
 _REFERENCE = re.compile(r"\[\d+\]: \S+")
 _TABLE = re.compile(
     r"\b(?:value|code|method|member|element|property|name|term|constant|attribute|flag)\S* (?:description|meaning)\b",
-    re.I,
+    re.IGNORECASE,
 )
 _NOTICE = re.compile(
     r"\\?The feature associated with this page.{1,500}?use the new APIs if possible\."

@@ -1,6 +1,7 @@
 """What one may wish of a film or series, facet by facet: what a title has, and how it is judged."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 from evaluation.suites.draft import choose
 from training.corpus.recipes.netflix_titles import Audience, Title
@@ -8,16 +9,17 @@ from training.corpus.recipes.wishes import Attribute
 from training.corpus.recipes.wordings import choose_phrase
 from training.corpus.rows import InstructionType
 
-_FILM_LENGTHS: Mapping[str, Callable[[int], bool]] = {
-    "run less than 90 minutes": lambda minutes: minutes < 90,
-    "run less than 100 minutes": lambda minutes: minutes < 100,
-    "run longer than 100 minutes": lambda minutes: minutes > 100,
-    "run longer than two hours": lambda minutes: minutes > 120,
+_END_OF_TIME = 10_000
+_FILM_LENGTHS = {
+    "run less than 90 minutes": range(90),
+    "run less than 100 minutes": range(100),
+    "run longer than 100 minutes": range(101, _END_OF_TIME),
+    "run longer than two hours": range(121, _END_OF_TIME),
 }
-_SERIES_LENGTHS: Mapping[str, Callable[[int], bool]] = {
-    "have a single season": lambda seasons: seasons == 1,
-    "have more than one season": lambda seasons: seasons > 1,
-    "have three or more seasons": lambda seasons: seasons >= 3,
+_SERIES_LENGTHS = {
+    "have a single season": range(1, 2),
+    "have more than one season": range(2, _END_OF_TIME),
+    "have three or more seasons": range(3, _END_OF_TIME),
 }
 
 
@@ -29,78 +31,75 @@ def _attribute(
 
 def _places(title: Title) -> Iterator[Attribute[Title]]:
     for country in title.countries:
-        yield _attribute(
-            "place", InstructionType.PLACE, lambda other, country=country: country in other.countries, country=country
-        )
+        yield _attribute("place", InstructionType.PLACE, partial(_is_from, country), country=country)
+
+
+def _is_from(country: str, title: Title) -> bool:
+    return country in title.countries
 
 
 def _times(title: Title) -> Iterator[Attribute[Title]]:
     year = title.year
     decade = year // 10 * 10
     before, after = (year // 5 + 1) * 5, year // 5 * 5 - 1
-    periods: dict[str, Callable[[int], bool]] = {
-        f"in {year}": lambda y: y == year,
-        f"in the {decade}s": lambda y: y // 10 * 10 == decade,
-        f"before {before}": lambda y: y < before,
-        f"after {after}": lambda y: y > after,
-        f"between {year - 2} and {year + 1}": lambda y: year - 2 <= y <= year + 1,
+    periods = {
+        f"in {year}": range(year, year + 1),
+        f"in the {decade}s": range(decade, decade + 10),
+        f"before {before}": range(before),
+        f"after {after}": range(after + 1, _END_OF_TIME),
+        f"between {year - 2} and {year + 1}": range(year - 2, year + 2),
     }
-    for period, holds in periods.items():
-        yield _attribute("time", InstructionType.TIME, lambda other, holds=holds: holds(other.year), period=period)
+    for period, years in periods.items():
+        yield _attribute("time", InstructionType.TIME, partial(_came_out, years), period=period)
+
+
+def _came_out(years: range, title: Title) -> bool:
+    return title.year in years
 
 
 def _audiences(title: Title) -> Iterator[Attribute[Title]]:
-    """FAMILY is asked for by nobody; what children may see is no wrong answer to a wish for teenagers."""
-    if title.audience is Audience.FAMILY:
-        return
-    name = choose_phrase(f"netflix.phrases.audience.{title.audience}", title.name)
-    yield _attribute(
-        "audience",
-        InstructionType.AUDIENCE,
-        lambda other: _judge_audience(other.audience, title.audience),
-        only=title.audience,
-        audience=name,
-    )
+    if title.audience is not Audience.FAMILY:
+        name = choose_phrase(f"netflix.phrases.audience.{title.audience}", title.name)
+        judge = partial(_is_for, title.audience)
+        yield _attribute("audience", InstructionType.AUDIENCE, judge, only=title.audience, audience=name)
 
 
-def _judge_audience(found: Audience, asked: Audience) -> bool | None:
-    if found is asked:
+def _is_for(asked: Audience, title: Title) -> bool | None:
+    """Tell whom a title is for; parents decide on FAMILY, and what children may see is not wrong for teenagers."""
+    if title.audience is asked:
         return True
-    is_unclear = found is Audience.FAMILY or {found, asked} == {Audience.CHILDREN, Audience.TEENS}
+    is_unclear = title.audience is Audience.FAMILY or {title.audience, asked} == {Audience.CHILDREN, Audience.TEENS}
     return None if is_unclear else False
 
 
 def _formats(title: Title) -> Iterator[Attribute[Title]]:
-    kind = "film" if title.is_film else "series"
-    yield _attribute(
-        "format",
-        InstructionType.FORMAT,
-        lambda other: other.is_film is title.is_film,
-        only=kind,
-        kind=choose_phrase(f"netflix.phrases.kind.{kind}", title.name),
-    )
+    only = "film" if title.is_film else "series"
+    kind = choose_phrase(f"netflix.phrases.kind.{only}", title.name)
+    yield _attribute("format", InstructionType.FORMAT, partial(_has_format, title.is_film), only=only, kind=kind)
+
+
+def _has_format(is_film: bool, title: Title) -> bool:
+    return title.is_film is is_film
 
 
 def _lengths(title: Title) -> Iterator[Attribute[Title]]:
-    """Minutes of films and seasons of series do not compare."""
-    for length, holds in (_FILM_LENGTHS if title.is_film else _SERIES_LENGTHS).items():
-        if holds(title.length):
-            yield _attribute(
-                "length",
-                InstructionType.FORMAT,
-                lambda other, holds=holds: holds(other.length) if other.is_film is title.is_film else None,
-                length=length,
-            )
+    for length, numbers in (_FILM_LENGTHS if title.is_film else _SERIES_LENGTHS).items():
+        if title.length in numbers:
+            judge = partial(_has_length, numbers, title.is_film)
+            yield _attribute("length", InstructionType.FORMAT, judge, length=length)
+
+
+def _has_length(numbers: range, is_film: bool, title: Title) -> bool | None:
+    """Tell whether a title is of a length; minutes of films and seasons of series do not compare."""
+    return title.length in numbers if title.is_film is is_film else None
 
 
 def _genres(title: Title) -> Iterator[Attribute[Title]]:
     for genre in title.genres:
-        yield _attribute(
-            "genre", InstructionType.INCLUSION, lambda other, genre=genre: _judge_genre(other, genre), genre=genre
-        )
+        yield _attribute("genre", InstructionType.INCLUSION, partial(_is_of_genre, genre), genre=genre)
 
 
-def _judge_genre(title: Title, genre: str) -> bool | None:
+def _is_of_genre(genre: str, title: Title) -> bool | None:
     """Tell whether a title is of a genre; where only its description names the genre, one cannot say."""
     if genre in title.genres:
         return True
@@ -110,10 +109,10 @@ def _judge_genre(title: Title, genre: str) -> bool | None:
 def _people(title: Title) -> Iterator[Attribute[Title]]:
     if title.named:
         person = choose(title.named, title.name)
-        yield _attribute("person", InstructionType.INCLUSION, lambda other: _judge_person(other, person), person=person)
+        yield _attribute("person", InstructionType.INCLUSION, partial(_has_person, person), person=person)
 
 
-def _judge_person(title: Title, person: str) -> bool | None:
+def _has_person(person: str, title: Title) -> bool | None:
     """Tell whether a person took part; documents give the first names of a long list only."""
     if person in title.named:
         return True

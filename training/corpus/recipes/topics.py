@@ -143,4 +143,3 @@ def _unlike_passages(passage: Passage, passages: Sequence[Passage]) -> frozenset
         return frozenset()
     apart = (other for other in passages if other.facet and judge_facet(passage, other.facet) is False)
     return frozenset(other.document for other in apart if judge_facet(other, passage.facet) is False)
-
