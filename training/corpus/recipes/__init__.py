@@ -1,0 +1,1 @@
+"""Recipes: small modules that turn one labelled data set each into rows of the corpus."""

@@ -1,0 +1,50 @@
+"""Records of a data set, each checked before a recipe uses it: a broken one is set aside, the rest go on."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from evaluation.suites.sources import read_text
+from infembed.config import explain
+from infembed.errors import AlteredArtefactError
+from training.corpus.files import Quarantined
+
+
+class Record(BaseModel):
+    """The columns a recipe uses of a data set's record; others are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+R = TypeVar("R", bound=Record)
+
+
+def read_records(directory: Path, name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[R]:
+    """Read a JSONL file, gzipped or not; broken lines go to `aside` by their number."""
+    for number, line in enumerate(read_text(directory, name).removesuffix("\n").split("\n"), start=1):
+        try:
+            yield kind.model_validate_json(line)
+        except ValidationError as error:
+            aside.append(Quarantined(number, f"{name}: {explain(error)}"))
+
+
+def check_records(values: Iterable[object], name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[R]:
+    """Check what a JSON file holds; broken records go to `aside` by their place."""
+    for number, value in enumerate(values, start=1):
+        try:
+            yield kind.model_validate(value)
+        except ValidationError as error:
+            aside.append(Quarantined(number, f"{name}: {explain(error)}"))
+
+
+def read_json(directory: Path, name: str) -> Any:
+    """Read a JSON file, gzipped or not."""
+    try:
+        return json.loads(read_text(directory, name))
+    except ValueError as error:
+        raise AlteredArtefactError(
+            f"{directory / name} is not valid JSON: {error}; fetch the data set again"
+        ) from error
