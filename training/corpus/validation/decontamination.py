@@ -95,7 +95,7 @@ class Protected:
         return shared[0] if shared and len(shared) > self.share * len(grams) else None
 
 
-def decontaminate(rows: Iterable[Row], protected: Protected, *, removed: dict[int, Contaminated]) -> Iterator[Row]:
+def decontaminate_rows(rows: Iterable[Row], protected: Protected, *, removed: dict[int, Contaminated]) -> Iterator[Row]:
     """Yield the rows that share nothing; the numbers of the others, from 1, go into `removed` with the reason."""
     for number, row in enumerate(rows, start=1):
         if (found := protected.find(row)) is None:

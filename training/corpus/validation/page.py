@@ -58,8 +58,10 @@ def _bars(name: str, counts: Mapping[str, int]) -> Markup:
 
 
 def _ranges(lengths: Mapping[str, Lengths]) -> Markup:
-    described = (f"{name}: median {found.median:.0f}, 5 to 95 % {found.p5:.0f} to {found.p95:.0f}"
-                 for name, found in lengths.items())
+    described = (
+        f"{name}: median {found.median:.0f}, 5 to 95 % {found.p5:.0f} to {found.p95:.0f}"
+        for name, found in lengths.items()
+    )
     words = Words(name="lengths", title="Words by column", description="; ".join(described))
 
     def paint(figure: Figure) -> None:

@@ -93,7 +93,7 @@ def validate_corpus(path: Path, *, report: Progress = lambda *_: None) -> Corpus
         report("checking", done, len(CHECKS) + 1)
         problems[problem] = _findings(problem, list(check(rows)))
     report("checking", len(CHECKS), len(CHECKS) + 1)
-    told = {name: found.accuracy for name in HARD_NEGATIVES if (found := telltale(rows, name)) is not None}
+    told = {name: hint.accuracy for name in HARD_NEGATIVES if (hint := telltale(rows, name)) is not None}
     report("checking", len(CHECKS) + 1, len(CHECKS) + 1)
     return CorpusReport(
         path=str(path),
