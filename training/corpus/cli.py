@@ -1,4 +1,4 @@
-"""`infembed corpus`: build the corpora that models are trained on."""
+"""`infembed corpus`: build and check the corpora that models are trained on."""
 
 import json
 from pathlib import Path
@@ -9,13 +9,13 @@ import typer
 from evaluation.suites.splits import Split
 from infembed.errors import MissingArtefactError
 from infembed.terminal import plain_console
+from training.corpus.validation.cli import decontaminate, validate
 
-app = typer.Typer(help="Build training corpora.", no_args_is_help=True)
+app = typer.Typer(help="Build and check training corpora.", no_args_is_help=True)
 
 
-@app.callback()
-def corpus() -> None:
-    """Build training corpora."""
+app.command()(validate)
+app.command()(decontaminate)
 
 
 @app.command()
