@@ -1,7 +1,8 @@
-"""InstructIR: who asks and what for, in their own words.
+"""InstructIR: who asks, and what for in their own words.
 
 The data set's own documents, rewritten for each reader, are not public, so only the MS MARCO document of the query is
-left. It is right for a reader whose wish it plausibly serves; no document violates one, so rows have no opposite.
+left. It is the right one for readers whose wishes it serves at least in part, and for anybody who only says who they
+are. No document is known to violate a reader's wish, so rows have no opposite.
 """
 
 import re
@@ -15,11 +16,11 @@ from training.corpus.recipes.instructir_queries import FILES, LICENSE, ORIGIN, S
 from training.corpus.recipes.recipe import Found, Recipe, make_row
 from training.corpus.recipes.terms import content_stems
 from training.corpus.recipes.wishes import rotated
+from training.corpus.recipes.wordings import choose_wording
 from training.corpus.rows import InstructionType
 
 _READERS_PER_QUERY = 2
 _FEWEST_SHARED = 3
-_SHORTEST_INTRODUCTION = 6
 _ANOTHER_THING = re.compile(
     r"\b(?:videos?|info ?graphics?|diagrams?|images?|photos?|pictures?|visuals?|visual aids|illustrations?"
     r"|charts?|graphs|maps?|interactive|animations?|podcasts?|tutorials?|step-by-step|lesson plans?"
@@ -33,8 +34,12 @@ _ANOTHER_THING = re.compile(
 )
 """Wishes that a paragraph of a web page does not serve, or does so by chance."""
 
-_SENTENCE = re.compile(r"(?<=[.!?])\s+")
-_INTRODUCTION = re.compile(r"^(?:I am|I'm|As|I work|My)\b")
+_ROLE = re.compile(
+    r"^(?:I am|I'm|As) (an? (?:[\w'-]+ ){0,3}?(?!(?:currently|recently|now|\w+ing|\w+ed)\b)[\w'-]+)"
+    r"(?=,| (?:who|with|at|for|in|on|from|of|and|to|working|preparing|writing|studying|researching|planning|organizing"
+    r"|creating|developing|looking|tasked|interested|specializing|focusing|focused|exploring|teaching)\b)"
+)
+"""How readers begin: "I am a travel blogger planning ...", "As a retired nurse, I ..."."""
 
 
 def _rows(directory: Path, split: Split) -> Iterator[Found]:
@@ -43,10 +48,10 @@ def _rows(directory: Path, split: Split) -> Iterator[Found]:
     for query in queries:
         for reader in _served(query):
             yield _row(query, reader, None)
-        introduction = _introduction(query)
-        other = _other(query, introduction, queries) if introduction else None
-        if introduction and other:
-            yield _row(query, introduction, other)
+        role = _role(query)
+        other = _other(query, role, queries) if role else None
+        if role and other:
+            yield _row(query, choose_wording("instructir.role", query.text, split).format(role=role), other)
     yield from aside
 
 
@@ -59,22 +64,19 @@ def _served(query: AskedQuery) -> list[str]:
     return sorted(served, key=lambda reader: (-shared[reader], digest_number(reader)))[:_READERS_PER_QUERY]
 
 
-def _introduction(query: AskedQuery) -> str | None:
-    """Return a first sentence that says who asks and nothing about the subject: any document is right for it."""
+def _role(query: AskedQuery) -> str | None:
+    """Return what one of the readers calls themselves: it says nothing about the subject, so any document fits it."""
     for reader in sorted(query.readers, key=digest_number):
-        sentences = _SENTENCE.split(reader)
-        first = sentences[0]
-        is_long = len(first.split()) >= _SHORTEST_INTRODUCTION and len(sentences) > 1
-        names_subject = content_stems(first) & content_stems(query.text)
-        if is_long and not names_subject and _INTRODUCTION.match(first) and not _ANOTHER_THING.search(first):
-            return first
+        found = _ROLE.match(reader)
+        if found and not content_stems(found.group(1)) & content_stems(query.text):
+            return found.group(1)
     return None
 
 
-def _other(query: AskedQuery, introduction: str, queries: Sequence[AskedQuery]) -> AskedQuery | None:
-    """Return a query that shares no word with this one nor with the introduction."""
-    taken = content_stems(query.text) | content_stems(introduction)
-    return next((other for other in rotated(queries, introduction) if not taken & content_stems(other.text)), None)
+def _other(query: AskedQuery, role: str, queries: Sequence[AskedQuery]) -> AskedQuery | None:
+    """Return a query that shares no word with this one nor with the role."""
+    taken = content_stems(query.text) | content_stems(role)
+    return next((other for other in rotated(queries, query.text) if not taken & content_stems(other.text)), None)
 
 
 def _row(query: AskedQuery, instruction: str, other: AskedQuery | None) -> Found:

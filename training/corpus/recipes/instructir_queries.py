@@ -43,9 +43,9 @@ def read_queries(directory: Path, split: Split, aside: list[Quarantined]) -> lis
     document_of = dict(_judged(directory))
     found: dict[str, AskedQuery] = {}
     for query in read_records(directory, _QUERIES, _Text, aside):
-        document = documents.get(document_of.get(query.id, ""))
-        if document is not None and document not in found:
-            found[document] = AskedQuery(query.place, query.text, _mended(document), tuple(readers[query.id]))
+        document = _mended(documents.get(document_of.get(query.id, ""), ""))
+        if document:
+            found.setdefault(document, AskedQuery(query.place, query.text, document, tuple(readers[query.id])))
     return [query for query in found.values() if split_of(SOURCE, query.text.casefold()) is split]
 
 

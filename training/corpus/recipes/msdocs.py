@@ -135,9 +135,7 @@ def _oppose(page: Page, key: str, used: Mapping[Facet | None, int]) -> _Oppositi
 
 
 def _wishes(right: Passage, wrong: Passage, kind: str) -> list[Wish[Passage]]:
-    """Links to other pages are what one asks for by name, no answer to "anything but ..."."""
-    found = telling_apart(right, wrong, _KINDS[kind])
-    return [wish for wish in found if wish.is_wanted or right.facet not in _ONLY_BY_NAME]
+    return [wish for wish in telling_apart(right, wrong, _KINDS[kind]) if _may_answer(wish, right)]
 
 
 def _choose(wishes: Sequence[Wish[Passage]], key: str) -> Wish[Passage]:
@@ -174,7 +172,12 @@ def _another(page: Page, wish: Wish[Passage], neighbours: Iterator[Page]) -> Pas
     """Return a passage of another page, of the same folder if there is one, that fulfils the wish."""
     others = (other for other in neighbours if not (other.words <= page.words or page.words <= other.words))
     passages = (passage for other in islice(others, _MOST_SEARCHED) for passage in other.passages)
-    return next((passage for passage in passages if wish.is_fulfilled_by(passage)), None)
+    return next((passage for passage in passages if wish.is_fulfilled_by(passage) and _may_answer(wish, passage)), None)
+
+
+def _may_answer(wish: Wish[Passage], passage: Passage) -> bool:
+    """Tell apart what one asks for by name only: links to other pages are no answer to "anything but ..."."""
+    return wish.is_wanted or passage.facet not in _ONLY_BY_NAME
 
 
 RECIPE = Recipe(

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import groupby
 from pathlib import Path
 
@@ -29,10 +29,12 @@ _TABLE = re.compile(
     re.IGNORECASE,
 )
 _NOTICE = re.compile(
-    r"\\?The feature associated with this page.{1,500}?use the new APIs if possible\."
+    r"\[?\\?The feature associated with this page.{1,500}?use the new APIs if possible\.\s*\]?"
     r"|The Microsoft Foundation Classes \(MFC\) library continues to be supported\.[^.]*\."
     r"|This documentation is derived from the CIM class descriptions.*$"
 )
+_ELSEWHERE = re.compile(r"^(?:see|for)\b[^.]*\bexample\b[^.]*\bsee\b|^see\b|^for more information", re.IGNORECASE)
+_EMPTY = re.compile(r"has these types of members")
 _ORDINARY_SHARE = 0.6
 _SAMPLE_OF_TEN = 5
 
@@ -60,7 +62,7 @@ _SECTIONS = {
     Facet.PARAMETERS: "parameters|arguments",
     Facet.RETURNS: "return value|return values|property value",
     Facet.REQUIREMENTS: "requirements|run-time requirements|prerequisites",
-    Facet.RELATED: "see also|related topics",
+    Facet.RELATED: "see also|related topics|related links",
     Facet.EXAMPLES: "example|examples",
     Facet.REMARKS: "remarks|notes",
     Facet.OVERVIEW: "description|overview|purpose|introduction|summary",
@@ -116,11 +118,11 @@ class Passage:
     def n_words(self) -> int:
         return len(self.text.split())
 
-    @property
+    @cached_property
     def is_list(self) -> bool:
         return len(_ITEM.findall(self.text)) >= _FEWEST_ITEMS
 
-    @property
+    @cached_property
     def is_prose(self) -> bool:
         """Tell sentences from tables, lists of names and code."""
         words = self.text.split()
@@ -190,7 +192,7 @@ def _passage(title: str, listed: _Listed, *, is_first: bool) -> Passage:
     facet = _FACET_OF.get(section.casefold())
     if facet is None and is_first and _HEADER.sub("", section) == title:
         facet = Facet.OVERVIEW
-    if facet is Facet.OVERVIEW and _TABLE.search(text):
+    if (facet is Facet.OVERVIEW and _TABLE.search(text)) or (facet is Facet.EXAMPLES and _ELSEWHERE.search(text)):
         facet = None
     return Passage(title, section, facet, text, text if is_named else f"{title}. {text}")
 
@@ -198,7 +200,8 @@ def _passage(title: str, listed: _Listed, *, is_first: bool) -> Passage:
 def _is_readable(passage: Passage) -> bool:
     """Passages are cut from sections: those that begin in the middle of a sentence are no good reading."""
     begins = passage.text[:1]
-    return passage.n_words >= _SHORTEST_WORDS and not begins.islower() and begins not in ",.;:)|"
+    is_whole = not begins.islower() and begins not in ",.;:)]|"
+    return passage.n_words >= _SHORTEST_WORDS and is_whole and not _EMPTY.search(passage.text)
 
 
 def _plain(text: str) -> str:

@@ -21,6 +21,13 @@ _MOST_PEERS = 60
 _MOST_SEARCHED = 2000
 _EXCLUSIONS_OF_TEN = 5
 _CONJUNCTIONS_OF_TEN = 2
+_PLURALS = {
+    "comedy": "comedies",
+    "documentary": "documentaries",
+    "drama": "dramas",
+    "mystery": "mysteries",
+    "thriller": "thrillers",
+}
 
 
 class _Subject(NamedTuple):
@@ -84,7 +91,12 @@ def _row(number: int, title: Title, shelf: "_Shelf", split: Split) -> Found | No
 def _subjects(title: Title) -> list[_Subject]:
     """Return what one would search to find a title: its themes, or its genres where it shows no theme."""
     genres = title.genres[:2]
-    return [_Subject(theme) for theme in sorted(title.themes)] or [_Subject(listing(genres), genres)]
+    return [_Subject(theme) for theme in sorted(title.themes)] or [_Subject(_searched(genres), genres)]
+
+
+def _searched(genres: tuple[str, ...]) -> str:
+    """Return genres as one searches for them: one in the plural, two as they are called."""
+    return _PLURALS.get(genres[0], genres[0]) if len(genres) == 1 else listing(genres)
 
 
 def _oppose(title: Title, peers: Sequence[Title], key: str) -> _Opposition | None:

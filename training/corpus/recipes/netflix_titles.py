@@ -61,7 +61,7 @@ _GENRES = {
     "Thrillers": "thriller",
 }
 STAND_UP = "stand-up comedy"
-_STAGE = "a comedian on stage"
+_STAGE = "stand-up comedians"
 
 
 class Audience(StrEnum):

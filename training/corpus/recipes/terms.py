@@ -4,6 +4,7 @@ import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -13,10 +14,27 @@ _SHORTEST_WORD = 4
 _MOST_TERMS = 4
 _FEWEST_DOCUMENTS = 3
 _LARGEST_SHARE = 0.03
-_LEAST_NOUN_SHARE = 0.3
+_LEAST_NOUN_SHARE = 0.35
 _MOST_ELSEWHERE = 2
-_NO_NOUN = ("ly", "ing", "ed", "ous", "ive", "able", "ible", "ful", "less", "ic", "ical", "ary", "ular")
-_BEFORE_NOUN = re.compile(r"a|an|the|of|for|in|on|with|by|and|or|from|to|no|any|this|that|these|its|their")
+_NO_NOUN = (
+    "ly",
+    "ing",
+    "ed",
+    "ous",
+    "ive",
+    "able",
+    "ible",
+    "ful",
+    "less",
+    "ic",
+    "ness",
+    "ility",
+    "icity",
+    "ical",
+    "ary",
+    "ular",
+)
+_BEFORE_NOUN = re.compile(r"a|an|the|of|for|in|on|with|by|and|or|from|any|these|its|their")
 _AFTER_NOUN = re.compile(
     r"and|are|as|at|be|by|can|for|from|had|has|have|if|in|into|is|may|of"
     r"|on|or|that|to|was|were|which|will|with"
@@ -76,11 +94,13 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.casefold())
 
 
+@lru_cache(maxsize=1 << 15)
 def stems(text: str) -> frozenset[str]:
     """Return the beginnings of the words of a text: "mutation" and "mutations" have one."""
     return frozenset(word[:_LONGEST_STEM] for word in words(text))
 
 
+@lru_cache(maxsize=1 << 15)
 def content_stems(text: str) -> frozenset[str]:
     """Return the beginnings of the words that say what a text is about."""
     return frozenset(
@@ -90,9 +110,9 @@ def content_stems(text: str) -> frozenset[str]:
 
 def judge_term(text: str, term: str) -> bool | None:
     """Tell whether a text mentions a term; None where it has a word of the term's family only."""
-    if re.search(rf"\b{re.escape(term)}(?:s|es)?\b", text, re.IGNORECASE):
-        return True
-    return None if stems(text) & stems(term) else False
+    if not stems(text) & stems(term):
+        return False
+    return True if re.search(rf"\b{re.escape(term)}(?:s|es)?\b", text, re.IGNORECASE) else None
 
 
 def surface(text: str, term: str) -> str:

@@ -12,6 +12,7 @@ from training.corpus.recipes import msdocs_pages
 from training.corpus.recipes.msdocs_pages import Facet, Page, Passage, judge_facet
 from training.corpus.recipes.records import Record, check_records, read_json, read_records
 from training.corpus.recipes.selection import normalized
+from training.corpus.recipes.terms import stems
 from training.corpus.recipes.wordings import choose_phrase
 
 FILES = ("medquad/medquad.jsonl.gz", "pubmedqa/ori_pqal.json.gz", f"msdocs/{msdocs_pages.FILE}")
@@ -20,6 +21,8 @@ FILES = ("medquad/medquad.jsonl.gz", "pubmedqa/ori_pqal.json.gz", f"msdocs/{msdo
 _FEWEST_WORDS = 15
 _TEMPLATE = "The Human Phenotype Ontology provides"
 """Some two thousand pages go on like this and differ in little from there."""
+
+_NO_HEADINGS = frozenset({"in this section", "result", "instructions", "content", "contents", "documentation"})
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,8 @@ def _section_query(passage: Passage, page: Page) -> str | None:
     """Return what asks for a section of a page; None where it has no heading, or one of several such passages."""
     is_alone = sum(passage.section == other.section for other in page.passages) == 1
     is_readable = passage.is_prose or passage.facet is not None
-    if not (is_alone and is_readable and passage.section) or passage.section == page.title:
+    says_more = stems(passage.section) - stems(page.title)
+    if not (is_alone and is_readable and says_more) or passage.section.casefold() in _NO_HEADINGS:
         return None
     section = passage.section if passage.facet is None else passage.section.casefold()
     text = choose_phrase("plain.phrases.section", f"{page.path}:{passage.section}")
