@@ -21,10 +21,10 @@ from training.corpus.recipes.wishes import Attribute, Wish, rotated, telling_apa
 from training.corpus.recipes.wordings import choose_wording
 from training.corpus.rows import InstructionType
 
-_MOST_TOPICS = {Split.TRAIN: 1500, Split.DEV: 150, Split.TEST: 250}
+_MOST_TOPICS = {Split.TRAIN: 3000, Split.DEV: 300, Split.TEST: 450}
 """Of one data set."""
 
-_ROWS_PER_TOPIC = 2
+_ROWS_PER_TOPIC = 3
 _MOST_SEARCHED = 300
 _EXCLUSIONS_OF_TEN = 6
 _CONJUNCTIONS_OF_TEN = 3

@@ -60,7 +60,7 @@ class Facet(StrEnum):
 _SECTIONS = {
     Facet.SYNTAX: "syntax",
     Facet.PARAMETERS: "parameters|arguments",
-    Facet.RETURNS: "return value|return values|property value",
+    Facet.RETURNS: "return value|return values",
     Facet.REQUIREMENTS: "requirements|run-time requirements|prerequisites",
     Facet.RELATED: "see also|related topics|related links",
     Facet.EXAMPLES: "example|examples",

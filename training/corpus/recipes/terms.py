@@ -16,6 +16,7 @@ _FEWEST_DOCUMENTS = 3
 _LARGEST_SHARE = 0.03
 _LEAST_NOUN_SHARE = 0.35
 _MOST_ELSEWHERE = 2
+_FEWEST_MENTIONS = 2
 _NO_NOUN = (
     "ly",
     "ing",
@@ -67,13 +68,17 @@ class Terms:
         self._nouns = {word for word, n in uses.items() if noun_uses[word] >= _LEAST_NOUN_SHARE * n}
 
     def salient(self, text: str) -> list[str]:
-        """Return the terms that mark a document, the most telling first."""
+        """Return the terms that mark a document, the most telling first: those it comes back to, or technical ones."""
         counts = Counter(term for term in _candidates(text) if self._is_telling(term))
-        return sorted(counts, key=lambda term: (-self._weight(term, counts[term]), term))[:_MOST_TERMS]
+        telling = [term for term, count in counts.items() if count >= _FEWEST_MENTIONS or self._is_technical(term)]
+        return sorted(telling, key=lambda term: (-self._weight(term, counts[term]), term))[:_MOST_TERMS]
 
     def documents_with(self, term: str) -> list[int]:
         """Return the numbers of the documents that hold a term."""
         return self._where[term]
+
+    def _is_technical(self, term: str) -> bool:
+        return any(not self._elsewhere[word] for word in term.split())
 
     def _is_telling(self, term: str) -> bool:
         head = term.rsplit(maxsplit=1)[-1]
