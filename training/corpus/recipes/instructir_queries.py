@@ -58,8 +58,9 @@ def _judged(directory: Path) -> Iterator[tuple[str, str]]:
 
 
 def _mended(text: str) -> str:
-    """Undo UTF-8 that was read as Latin-1, as in many MS MARCO texts."""
+    """Undo UTF-8 that was read as Latin-1, as in many MS MARCO texts, and spare white space."""
     try:
-        return text.encode("latin-1").decode("utf-8")
+        text = text.encode("latin-1").decode("utf-8")
     except UnicodeError:
-        return text
+        pass
+    return " ".join(text.split())
