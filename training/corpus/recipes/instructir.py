@@ -66,17 +66,19 @@ def _served(query: AskedQuery) -> list[str]:
 
 def _role(query: AskedQuery) -> str | None:
     """Return what one of the readers calls themselves: it says nothing about the subject, so any document fits it."""
+    subject = content_stems(query.text)
     for reader in sorted(query.readers, key=digest_number):
         found = _ROLE.match(reader)
-        if found and not content_stems(found.group(1)) & content_stems(query.text):
+        if found and subject and not content_stems(found.group(1)) & subject:
             return found.group(1)
     return None
 
 
 def _other(query: AskedQuery, role: str, queries: Sequence[AskedQuery]) -> AskedQuery | None:
-    """Return a query that shares no word with this one nor with the role."""
+    """Return a query that shares no word with this one nor with the role; neither query may be without one."""
     taken = content_stems(query.text) | content_stems(role)
-    return next((other for other in rotated(queries, query.text) if not taken & content_stems(other.text)), None)
+    others = ((other, content_stems(other.text)) for other in rotated(queries, query.text) if other is not query)
+    return next((other for other, subject in others if subject and not taken & subject), None)
 
 
 def _row(query: AskedQuery, instruction: str, other: AskedQuery | None) -> Found:

@@ -60,7 +60,7 @@ def _judged(directory: Path) -> Iterator[tuple[str, str]]:
 def _mended(text: str) -> str:
     """Undo UTF-8 that was read as Latin-1, as in many MS MARCO texts, and spare white space."""
     try:
-        text = text.encode("latin-1").decode("utf-8")
+        mended = text.encode("latin-1").decode("utf-8")
     except UnicodeError:
-        pass
-    return " ".join(text.split())
+        mended = text
+    return " ".join(mended.split())

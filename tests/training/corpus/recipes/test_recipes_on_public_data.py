@@ -24,7 +24,7 @@ _N_ROWS = {
     "pubmedqa": {Split.TRAIN: 4_107, Split.DEV: 570, Split.TEST: 873},
     "msdocs": {Split.TRAIN: 3_312, Split.DEV: 384, Split.TEST: 540},
     "netflix": {Split.TRAIN: 5_842, Split.DEV: 779, Split.TEST: 1_160},
-    "instructir": {Split.TRAIN: 1_076, Split.DEV: 147, Split.TEST: 200},
+    "instructir": {Split.TRAIN: 1_070, Split.DEV: 146, Split.TEST: 200},
     "keyword": {Split.TRAIN: 5_430, Split.DEV: 653, Split.TEST: 1_205},
     "plain": {Split.TRAIN: 5_047, Split.DEV: 563, Split.TEST: 889},
 }
