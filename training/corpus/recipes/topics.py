@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 from evaluation.suites import medquad
@@ -73,13 +74,15 @@ def read_topics(data: Path, split: Split, aside: list[Quarantined]) -> dict[str,
 
 
 def _conditions(directory: Path, split: Split, aside: list[Quarantined]) -> list[Topic]:
-    """Return conditions with their pages; a page that stands under several conditions is about none of them."""
+    """Return conditions with their pages; one that stands under several, of whatever split, is about none of them."""
     found = list(read_records(directory, "medquad.jsonl.gz", _Question, aside))
     questions = {question.id: question for question in found}
-    conditions = medquad.group_conditions((question.model_dump() for question in found), split)
-    uses = Counter(normalized(text) for condition in conditions for _, text in _pages_of(condition))
+    rows = [question.model_dump() for question in found]
+    conditions = {part: medquad.group_conditions(rows, part) for part in Split}
+    every = chain.from_iterable(conditions.values())
+    uses = Counter(normalized(text) for condition in every for _, text in _pages_of(condition))
     topics = []
-    for condition in conditions:
+    for condition in conditions[split]:
         own = ((i, text.partition(_TEMPLATE)[0]) for i, text in _pages_of(condition) if uses[normalized(text)] == 1)
         pages = [(identifier, text.strip()) for identifier, text in own if len(text.split()) >= _FEWEST_WORDS]
         if pages:
