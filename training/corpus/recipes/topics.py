@@ -83,8 +83,8 @@ def _conditions(directory: Path, split: Split, aside: list[Quarantined]) -> list
     uses = Counter(normalized(text) for condition in every for _, text in _pages_of(condition))
     topics = []
     for condition in conditions[split]:
-        own = ((i, text.partition(_TEMPLATE)[0]) for i, text in _pages_of(condition) if uses[normalized(text)] == 1)
-        pages = [(identifier, text.strip()) for identifier, text in own if len(text.split()) >= _FEWEST_WORDS]
+        own = ((identifier, text) for identifier, text in _pages_of(condition) if uses[normalized(text)] == 1)
+        pages = [(identifier, text) for identifier, text in own if len(text.split()) >= _FEWEST_WORDS]
         if pages:
             documents = tuple(
                 Document(
@@ -100,7 +100,13 @@ def _conditions(directory: Path, split: Split, aside: list[Quarantined]) -> list
 
 
 def _pages_of(condition: medquad.Condition) -> list[tuple[str, str]]:
-    return [page for pages in condition.pages.values() for page in pages]
+    """Return the pages, (id, text), on a condition, without the template that many of them end with."""
+    pages = (page for pages in condition.pages.values() for page in pages)
+    return [(identifier, _without_template(text)) for identifier, text in pages]
+
+
+def _without_template(text: str) -> str:
+    return text.partition(_TEMPLATE)[0].strip()
 
 
 def _unlike(condition: medquad.Condition, facet: str) -> frozenset[str]:
@@ -108,7 +114,7 @@ def _unlike(condition: medquad.Condition, facet: str) -> frozenset[str]:
     if facet == medquad.GENERAL:
         return frozenset()
     others = [other for other in condition.pages if other != medquad.GENERAL and condition.tells_apart(facet, other)]
-    return frozenset(text for other in others for _, text in condition.pages[other])
+    return frozenset(_without_template(text) for other in others for _, text in condition.pages[other])
 
 
 def _papers(directory: Path, split: Split, aside: list[Quarantined]) -> list[Topic]:

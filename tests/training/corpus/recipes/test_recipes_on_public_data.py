@@ -25,8 +25,8 @@ _N_ROWS = {
     "msdocs": {Split.TRAIN: 3_312, Split.DEV: 384, Split.TEST: 540},
     "netflix": {Split.TRAIN: 5_842, Split.DEV: 779, Split.TEST: 1_160},
     "instructir": {Split.TRAIN: 1_070, Split.DEV: 146, Split.TEST: 200},
-    "keyword": {Split.TRAIN: 5_434, Split.DEV: 653, Split.TEST: 1_195},
-    "plain": {Split.TRAIN: 5_047, Split.DEV: 564, Split.TEST: 888},
+    "keyword": {Split.TRAIN: 5_433, Split.DEV: 653, Split.TEST: 1_195},
+    "plain": {Split.TRAIN: 5_048, Split.DEV: 564, Split.TEST: 889},
 }
 _SUITES = ("medquad", "condaqa", "perspectrum", "fever-symmetric")
 
