@@ -111,7 +111,7 @@ def write_remedies(data: Path) -> None:
 
 
 def write_instructir(data: Path) -> None:
-    """Write forty queries with a document each; of four readers one asks for a video, one shares much with it."""
+    """Write forty queries with a document each and four readers."""
     queries, documents, instructions = [], [], []
     for number in range(40):
         word = f"kelp{_in_letters(number)}"

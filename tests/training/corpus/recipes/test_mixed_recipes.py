@@ -197,18 +197,10 @@ def test_a_title_without_data_is_left_out_and_a_broken_one_set_aside(data: Path)
     assert "release_year" in aside.reason
 
 
-def test_readers_who_want_another_kind_of_thing_are_not_served(data: Path) -> None:
-    rows = [row for row in _rows("instructir", data) if row.query_negative is None]
-    assert rows
-    for row in rows:
-        assert str(row.instruction_positive).startswith("I am a ship's doctor")
-        assert row.instruction_negative is None
-
-
 def test_who_asks_is_no_wish_about_the_subject_so_another_query_fits_as_well(data: Path) -> None:
-    rows = [row for row in _rows("instructir", data) if row.query_negative is not None]
-    assert rows
-    for row in rows:
+    for row in _rows("instructir", data):
+        assert _is_one_of(row.instruction_positive, ["instructir.role"])
+        assert row.instruction_negative is None
         assert "kelp" not in str(row.instruction_positive)
         assert str(row.query_negative).removeprefix("what is ") in str(row.hard_negative_document_2)
 

@@ -24,7 +24,7 @@ _N_ROWS = {
     "pubmedqa": {Split.TRAIN: 4_107, Split.DEV: 570, Split.TEST: 873},
     "msdocs": {Split.TRAIN: 3_312, Split.DEV: 384, Split.TEST: 540},
     "netflix": {Split.TRAIN: 5_842, Split.DEV: 779, Split.TEST: 1_160},
-    "instructir": {Split.TRAIN: 1_070, Split.DEV: 146, Split.TEST: 200},
+    "instructir": {Split.TRAIN: 934, Split.DEV: 138, Split.TEST: 187},
     "keyword": {Split.TRAIN: 5_433, Split.DEV: 653, Split.TEST: 1_195},
     "plain": {Split.TRAIN: 5_048, Split.DEV: 564, Split.TEST: 889},
 }
