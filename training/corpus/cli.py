@@ -9,8 +9,12 @@ import typer
 from evaluation.suites.splits import Split
 from infembed.errors import MissingArtefactError
 from infembed.terminal import plain_console
+from training.synthesis.cli import synthesize
 
 app = typer.Typer(help="Build training corpora.", no_args_is_help=True)
+
+
+app.command()(synthesize)
 
 
 @app.callback()
