@@ -1,6 +1,7 @@
 """Small synthesis runs for tests."""
 
 import json
+import socket
 import sqlite3
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -81,3 +82,10 @@ def stored_bodies(path: Path) -> set[str]:
 
 def files_of(corpus: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(corpus.iterdir())}
+
+
+def free_port() -> int:
+    """Return a port nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -23,11 +23,11 @@ DRAFT = Draft(
 )
 RELEASED = {
     Stage.INSTRUCTION: "instruction@1:54142acf67d5",
-    Stage.INSTRUCTION_POISONING: "instruction_poisoning@1:3256ef0073da",
+    Stage.INSTRUCTION_POISONING: "instruction_poisoning@1:1286a5b731c0",
     Stage.QUERY_POISONING: "query_poisoning@1:6b4f0830e36e",
     Stage.HARD_NEGATIVE_1: "hard_negative_1@1:9fc46bef8b12",
     Stage.HARD_NEGATIVE_2: "hard_negative_2@1:4a0f25c56dd6",
-    Stage.JUDGE: "judge@1:7bc22646e8eb",
+    Stage.JUDGE: "judge@1:8731e5f0e1e4",
 }
 
 

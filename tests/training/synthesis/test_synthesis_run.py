@@ -111,6 +111,7 @@ def test_an_endpoint_that_always_lies_costs_rows_and_not_the_run(tmp_path: Path,
     assert "no row was kept" in report_text(report)
 
 
+@pytest.mark.slow
 def test_half_of_all_answers_spoiled_in_every_way_still_ends_with_rows(tmp_path: Path) -> None:
     with ScriptedEndpoint().serving() as endpoint:
         shares = {kind: 60 for kind in Spoilt if kind is not Spoilt.TIME_OUT}
@@ -200,7 +201,7 @@ def test_an_endpoint_that_is_down_stops_the_run_and_keeps_what_is_there(tmp_path
 def test_questions_without_an_answer_cost_their_rows_and_are_asked_again_by_the_next_run(tmp_path: Path) -> None:
     with ScriptedEndpoint().serving() as endpoint:
         with FaultProxy(endpoint.url, {Spoilt.SERVER_ERROR: 100}).serving() as proxy:
-            questions = make_questions(tmp_path, proxy.url, n_pairs=20, retries={"n_tries": 1})
+            questions = make_questions(tmp_path, proxy.url, n_pairs=12, retries={"n_tries": 1})
             report, asked = run(questions)
             n_spoilt = proxy.spoilt[Spoilt.SERVER_ERROR]
             assert report.rejected_by["no_answer"] == n_spoilt > 0
