@@ -59,7 +59,8 @@ def test_every_lie_has_a_name(body: str, fault: Fault) -> None:
 
 def test_a_score_outside_one_to_five_is_of_another_schema() -> None:
     score = {"reason": "r", "score": 6}
-    judged = dict.fromkeys(("plausible", "violating", "answerable", "positive", "not_lexical"), score)
+    criteria = ("plausible", "violating", "answerable", "positive", "not_lexical")
+    judged: dict[str, object] = dict.fromkeys(criteria, score)
     judged |= {f"best_for_wish_{number}": "A" for number in (1, 2, 3)}
     reply = read_reply(completion(json.dumps(judged)), Stage.JUDGE)
     assert isinstance(reply, Unusable)

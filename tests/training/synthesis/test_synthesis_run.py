@@ -114,7 +114,7 @@ def test_an_endpoint_that_always_lies_costs_rows_and_not_the_run(tmp_path: Path,
 @pytest.mark.slow
 def test_half_of_all_answers_spoiled_in_every_way_still_ends_with_rows(tmp_path: Path) -> None:
     with ScriptedEndpoint().serving() as endpoint:
-        shares = {kind: 60 for kind in Spoilt if kind is not Spoilt.TIME_OUT}
+        shares: dict[Spoilt, int] = {kind: 60 for kind in Spoilt if kind is not Spoilt.TIME_OUT}
         with FaultProxy(endpoint.url, shares).serving() as proxy:
             questions = make_questions(tmp_path, proxy.url, n_pairs=30, retries={"n_attempts": 4})
             report, asked = run(questions)
@@ -187,8 +187,8 @@ def test_the_budget_stops_the_run_before_it_is_passed_and_a_larger_one_goes_on(t
 
 def test_an_endpoint_that_is_down_stops_the_run_and_keeps_what_is_there(tmp_path: Path) -> None:
     with ScriptedEndpoint().serving() as endpoint:
-        shares = {"generator": {"base_url": endpoint.url}, "judge": {"check_model": False}}
-        questions = make_questions(tmp_path, **shares, n_pairs=8, retries={"stop_after_failures": 3, "n_tries": 2})
+        settings: dict[str, Any] = {"generator": {"base_url": endpoint.url}, "n_pairs": 8}
+        questions = make_questions(tmp_path, **settings, retries={"stop_after_failures": 3, "n_tries": 2})
         with pytest.raises(UnfinishedError, match="no answer to 3 questions in a row.*see to the endpoint"):
             run(questions)
         n_requests = len(endpoint.requests)
@@ -221,8 +221,8 @@ def test_a_wrong_key_in_the_middle_stops_the_run(tmp_path: Path, monkeypatch: py
         endpoint.answer = lambda stage, request: (
             change_the_locks(request) if stage == "query_poisoning" else write(stage, request)
         )
-        keyed = {"generator": {"api_key_env": "SOME_KEY"}, "judge": {"api_key_env": "SOME_KEY"}}
-        questions = make_questions(tmp_path, endpoint.url, **keyed)
+        keyed = {"api_key_env": "SOME_KEY"}
+        questions = make_questions(tmp_path, endpoint.url, generator=keyed, judge=keyed)
         with pytest.raises(BadConfigError, match="HTTP 401: the key is wrong"):
             run(questions)
     assert len(stored_bodies(questions.config.answers)) == len(endpoint.requests)

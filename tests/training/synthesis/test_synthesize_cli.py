@@ -125,8 +125,8 @@ def test_a_wrong_model_or_key_is_found_before_anything_is_paid(
         misspelt = call(settings(tmp_path, endpoint.url, judge={"model": "jugde"}))
         assert "has no model 'jugde'; it lists judge" in refusal(misspelt)
         endpoint.key = "right"
-        keyed = {"generator": {"api_key_env": "SOME_KEY"}}
-        assert "HTTP 401: the key is wrong" in refusal(call(settings(tmp_path, endpoint.url, **keyed)))
+        keyed = settings(tmp_path, endpoint.url, generator={"api_key_env": "SOME_KEY"})
+        assert "HTTP 401: the key is wrong" in refusal(call(keyed))
     assert endpoint.requests == []
 
 
