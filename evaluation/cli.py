@@ -79,7 +79,7 @@ def evaluate(  # noqa: PLR0917 - the options of a command, given by name
         files = {"report": str(directory / REPORT_FILE), "page": str(directory / PAGE_FILE)}
         typer.echo(json.dumps(facts | files, ensure_ascii=False))
         return
-    console.print(summary_table(report))
+    console.print(summary_table(report, width=console.width))
     took = f"{time.monotonic() - started:.0f} s"
     console.print(f"{directory / REPORT_FILE} and {PAGE_FILE} in {took}", highlight=False, soft_wrap=True, markup=False)
 

@@ -1,5 +1,7 @@
 """The promotion policy: what a candidate must show before it may take the champion's place."""
 
+import hashlib
+import json
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
@@ -13,6 +15,11 @@ class Policy(Config):
 
     All margins are fixed before the models are scored; a margin chosen afterwards proves nothing.
     """
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over all fields: two decisions with one digest asked for the same."""
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
 
     goal: Literal["improve", "maintain"] = Field(
         default="improve",

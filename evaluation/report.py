@@ -202,4 +202,4 @@ def load_report(path: Path) -> Report:
     """Read a report; non-finite or missing values are refused."""
     if not path.is_file():
         raise MissingArtefactError(f"no report at {path}; make one with `infembed evaluate`")
-    return parse_json(Report, path)
+    return parse_json(Report, path, remedy="give the report.json that `infembed evaluate` or `infembed gate` wrote")

@@ -115,6 +115,10 @@ def _type(kind: str, strata: Mapping[str, Values], values: Mapping[str, Values],
     )
 
 
+def _suites(n: int) -> str:
+    return "one suite" if n == 1 else f"{n} suites"
+
+
 def _not_lower(name: str, differences: Mapping[str, Values], policy: Policy) -> Check:
     found = statistics.one_sided(differences, confidence=policy.confidence)
     verdict = above(found, -policy.ndcg_margin)
@@ -122,7 +126,7 @@ def _not_lower(name: str, differences: Mapping[str, Values], policy: Policy) -> 
     return Check(
         name=name,
         verdict=verdict,
-        reason=f"{name} changes by {_with_bounds(found, policy)} points over {len(differences)} suites; it must not "
+        reason=f"{name} changes by {_with_bounds(found, policy)} points over {_suites(len(differences))}; it must not "
         f"fall by {policy.ndcg_margin * 100:.1f} or more{hint}",
         value=found.mean,
     )
@@ -142,8 +146,8 @@ def _preserve(candidate: Report, policy: Policy) -> Check:
     return Check(
         name="preserve-MRR",
         verdict=above(_negative(found), -policy.preserve_bound),
-        reason=f"documents that stay relevant fall by {_with_bounds(found, policy)} points of preserve-MRR; it must be "
-        f"below {points(policy.preserve_bound)}",
+        reason=f"preserve-MRR, by which documents that stay relevant fall (below 0: rise), is "
+        f"{_with_bounds(found, policy)} points; it must be below {points(policy.preserve_bound)}",
         value=found.mean,
     )
 

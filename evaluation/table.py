@@ -18,12 +18,18 @@ _COLUMNS: Mapping[Measure, str] = {
     Measure.NDCG: "nDCG@10 instructed",
     Measure.LIFT: "lift",
 }
-_CELL_WIDTH = 10
+_CELL_WIDTH = 11
+_WIDE = 96
+"""Columns of a terminal that holds all measures; a narrower one does without the lift, a difference of two others."""
 _STYLES = {Verdict.PASS: "bold green", Verdict.FAIL: "bold red", Verdict.INCONCLUSIVE: "bold yellow"}
 
 
-def summary_table(report: Report) -> Table:
-    """Show the measures a model is chosen by: one suite a row, means of the suites last, times 100."""
+def summary_table(report: Report, *, width: int = _WIDE) -> Table:
+    """Show the measures a model is chosen by: one suite a row, means of the suites last, times 100.
+
+    `width` is the terminal's, in characters.
+    """
+    columns = {measure: label for measure, label in _COLUMNS.items() if width >= _WIDE or measure is not Measure.LIFT}
     summary = report.summary or summarize(report)
     table = Table(
         title=f"{report.model.name}, fusion {report.model.fusion}, digest {report.model.digest[:12]}",
@@ -32,13 +38,13 @@ def summary_table(report: Report) -> Table:
         padding=0,
         show_edge=False,
     )
-    table.add_column("suite", overflow="fold")
-    for label in _COLUMNS.values():
-        table.add_column(label, justify="right", min_width=_CELL_WIDTH)
+    table.add_column("suite", no_wrap=True)
+    for label in columns.values():
+        table.add_column(label, justify="right", min_width=_CELL_WIDTH, overflow="fold")
     for suite, found in summary.suites.items():
-        table.add_row(suite, *(_cell(found.get(measure)) for measure in _COLUMNS))
+        table.add_row(suite, *(_cell(found.get(measure)) for measure in columns))
     table.add_section()
-    table.add_row("mean of suites", *(_cell(summary.macro.get(measure)) for measure in _COLUMNS), style="bold")
+    table.add_row("mean of suites", *(_cell(summary.macro.get(measure)) for measure in columns), style="bold")
     return table
 
 

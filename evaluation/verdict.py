@@ -50,8 +50,8 @@ def failed(name: str, reason: str) -> Check:
 
 
 def points(value: float) -> str:
-    """Write a score as people read it: 0.0123 is +1.2."""
-    return f"{value * 100:+.1f}"
+    """Write a score as people read it: 0.0123 is +1.2, and nothing is -0.0."""
+    return f"{round(value * 100, 1) + 0.0:+.1f}"
 
 
 def more_topics(found: Interval, bound: float) -> str:

@@ -1,6 +1,6 @@
 """Index generations: immutable directories, published by one atomic swap of the file CURRENT.
 
-<collection>/CURRENT  LOCK  unfinished/
+<collection>/CURRENT  LOCK  unfinished/  pins/
 <collection>/generations/gen-000042-<uuid8>/MANIFEST.json  index.faiss  vectors.f16  ids.i64  passages.sqlite
 """
 
@@ -24,6 +24,8 @@ CURRENT_FILE = "CURRENT"
 LOCK_FILE = "LOCK"
 UNFINISHED = "unfinished"
 GENERATIONS = "generations"
+PINS = "pins"
+"""Holds an empty file by the name of each generation that a model registry may go back to."""
 MANIFEST_FILE = "MANIFEST.json"
 INDEX_FILE = "index.faiss"
 VECTORS_FILE = "vectors.f16"
@@ -168,9 +170,13 @@ def require_fingerprint(collection: Path, manifest: GenerationManifest, document
 
 
 def remove_old(collection: Path) -> None:
-    """Keep the current generation and the last ones; a service that has an older one open does not need its files."""
+    """Keep the current generation, the last ones, and those that a registry has pinned.
+
+    A service that has an older one open does not need its files.
+    """
     numbers = _numbers(collection)
-    kept = {*sorted(numbers, key=lambda name: numbers[name])[-_KEPT:], current_name(collection)}
+    pinned = {path.name for path in (collection / PINS).glob("*")}
+    kept = {*sorted(numbers, key=lambda name: numbers[name])[-_KEPT:], current_name(collection), *pinned}
     for name in numbers.keys() - kept:
         shutil.rmtree(directory_of(collection, name))
 

@@ -28,7 +28,8 @@ _SIGNED = frozenset({Measure.P_MRR, Measure.PRESERVE_MRR, Measure.SHUFFLED_P_MRR
 
 def points(value: float, measure: Measure | None = None, *, signed: bool = False) -> str:
     """Write a value times 100, with a real minus, and a plus where the measure can be negative."""
-    text = f"{value * 100:+.1f}" if signed or measure in _SIGNED else f"{value * 100:.1f}"
+    rounded = round(value * 100, 1) + 0.0  # adding zero makes -0.0 a plain 0.0
+    text = f"{rounded:+.1f}" if signed or measure in _SIGNED else f"{rounded:.1f}"
     return text.replace("-", MINUS)
 
 

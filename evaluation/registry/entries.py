@@ -67,6 +67,7 @@ class Entry(Config):
     reason: str | None = None
     verdict: Verdict | None = None
     decision_sha256: str | None = Field(default=None, pattern=_DIGEST)
+    policy_sha256: str | None = Field(default=None, pattern=_DIGEST, description="what the gate asked for")
     is_override: bool = False
     champion: Release | None = None
     candidate: Release | None = None

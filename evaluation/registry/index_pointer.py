@@ -5,6 +5,7 @@ Evaluation and index meet through files: CURRENT names a generation, its MANIFES
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -17,6 +18,7 @@ from infembed.errors import AlteredArtefactError, BadArtefactError, MismatchedAr
 _CURRENT = "CURRENT"
 _GENERATIONS = "generations"
 _MANIFEST = "MANIFEST.json"
+_PINS = "pins"
 _REMEDY = "build the index again (`infembed index build`) and promote it"
 
 
@@ -31,7 +33,10 @@ class _Generation(Config):
 
 
 def point_to_current(collection: Path, release: Release) -> IndexPointer:
-    """Pin the collection's current generation, which must be intact and hold this bundle's vectors."""
+    """Pin the collection's current generation, which must be intact and hold this bundle's vectors.
+
+    The pin keeps later builds from removing its files. A promotion that is then given up leaves it behind.
+    """
     collection = collection.resolve()
     try:
         name = (collection / _CURRENT).read_text(encoding="utf-8").strip()
@@ -50,7 +55,23 @@ def point_to_current(collection: Path, release: Release) -> IndexPointer:
             "build the index with that bundle first"
         )
     verify_files(path, manifest.files, remedy=_REMEDY)
+    (collection / _PINS).mkdir(exist_ok=True)
+    (collection / _PINS / name).touch()
     return IndexPointer(collection=str(collection), generation=name, manifest_sha256=sha256_file(path / _MANIFEST))
+
+
+def release_pins(pointers: Iterable[IndexPointer], *, needed: Iterable[IndexPointer]) -> list[str]:
+    """Take away the pins of generations that nothing will go back to; returns what was released."""
+    kept = {(pointer.collection, pointer.generation) for pointer in needed}
+    pins = {
+        Path(pointer.collection) / _PINS / pointer.generation
+        for pointer in pointers
+        if (pointer.collection, pointer.generation) not in kept
+    }
+    released = sorted(pin for pin in pins if pin.is_file())
+    for pin in released:
+        pin.unlink(missing_ok=True)
+    return [f"index generation {pin.name} of {pin.parents[1]} released" for pin in released]
 
 
 def check_pointer(pointer: IndexPointer) -> None:

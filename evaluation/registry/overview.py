@@ -62,7 +62,8 @@ def _describe(release: Release | None) -> str:
 
 def _line(entry: Entry) -> str:
     subject = entry.candidate if entry.action is Action.REGISTER else entry.champion
-    verdict = f", gate {entry.verdict}" if entry.verdict else ""
+    policy = f" under policy {entry.policy_sha256[:8]}" if entry.policy_sha256 else ""
+    verdict = f", gate {entry.verdict}{policy}" if entry.verdict else ""
     override = " OVERRIDDEN" if entry.is_override else ""
     reason = f": {entry.reason}" if entry.reason else ""
     version = f"version {subject.version}" if subject else ""

@@ -16,7 +16,7 @@ from evaluation.gate import Verdict
 from evaluation.registry.decision_log import LOG_FILE, append, exclusive, missing_from, read_log
 from evaluation.registry.entries import Action, Entry, IndexPointer, Release, State
 from evaluation.registry.evidence import Evidence
-from evaluation.registry.index_pointer import check_pointer, is_here, point_to_current
+from evaluation.registry.index_pointer import check_pointer, is_here, point_to_current, release_pins
 from evaluation.registry.store import CANDIDATE, CHAMPION, Store
 from infembed.bundle import Bundle
 from infembed.errors import BadInputError, ConflictError, MismatchedArtefactError, MissingArtefactError
@@ -121,7 +121,12 @@ def promote(
     if evidence is not None:
         _put_evidence(store, candidate, evidence, at_step)
         verdict = evidence.decision.verdict
-        facts = {"verdict": verdict, "decision_sha256": evidence.sha256, "is_override": verdict is not Verdict.PASS}
+        facts = {
+            "verdict": verdict,
+            "decision_sha256": evidence.sha256,
+            "policy_sha256": evidence.decision.policy.digest,
+            "is_override": verdict is not Verdict.PASS,
+        }
         entry = entry.model_copy(update=facts)
     _commit(store, entry, at_step)
     return promoted
@@ -177,6 +182,7 @@ def recover(store: Store, *, at_step: AtStep = _ignore) -> list[str]:
         while True:
             done += _set_aliases(store, state, at_step)
             done += _write_log(store, state)
+            done += _release_pins(state)
             at_step(Step.LOGGED)
             head = state.head
             state = store.state()
@@ -214,6 +220,13 @@ def _write_log(store: Store, state: State) -> list[str]:
     append(path, contents, missing)
     torn = f" after cutting off {len(contents.torn)} bytes of a line that was never finished" if contents.torn else ""
     return [f"{path.name}: {len(missing)} decisions added{torn}"]
+
+
+def _release_pins(state: State) -> list[str]:
+    releases = [entry.champion for entry in state.entries]
+    pointers = [release.index for release in releases if release and release.index]
+    needed = [release.index for release in (state.champion, state.earlier_champion) if release and release.index]
+    return release_pins(pointers, needed=needed)
 
 
 def _entry(

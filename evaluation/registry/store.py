@@ -17,7 +17,13 @@ from evaluation.registry.location import Location
 from evaluation.registry.mlflow_library import Metric, MlflowClient, MlflowException
 from infembed.artefacts import remove_leftovers, sha256_file
 from infembed.bundle import Bundle
-from infembed.errors import AlteredArtefactError, ConflictError, MissingArtefactError, UnavailableError
+from infembed.errors import (
+    AlteredArtefactError,
+    ConflictError,
+    MissingArtefactError,
+    UnavailableError,
+    UntrustedArtefactError,
+)
 from infembed.signatures import verify_signature
 
 MODEL = "inf-embed"
@@ -142,6 +148,11 @@ class Store:
 
     def fetch(self, release: Release, directory: Path, *, public_key: Path | None) -> Bundle:
         """Bring a bundle into `directory` (and its signature beside it), checked against the decision log."""
+        if public_key is not None and release.signature_sha256 is None:
+            raise UntrustedArtefactError(
+                f"{release} is not signed, but the public key {public_key} is configured; sign "
+                "the bundle (`infembed registry sign`) and register it again, or amend the champion with --signature"
+            )
         self._download(release, _BUNDLE, directory)
         if release.signature_sha256:
             self._fetch_signature(release, directory)

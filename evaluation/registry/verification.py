@@ -9,7 +9,7 @@ from evaluation.registry.decision_log import LOG_FILE, missing_from, read_log
 from evaluation.registry.entries import Release, State
 from evaluation.registry.index_pointer import check_pointer, is_here
 from evaluation.registry.store import CANDIDATE, CHAMPION, Store
-from infembed.errors import BadArtefactError
+from infembed.errors import AlteredArtefactError, BadArtefactError
 
 
 class Finding(NamedTuple):
@@ -36,8 +36,12 @@ def _void(state: State) -> str:
 
 def _log_file(store: Store, state: State) -> Iterator[Finding]:
     path = store.location.directory / LOG_FILE
-    contents = read_log(path)
-    missing = missing_from(path, contents, state.entries)
+    try:
+        contents = read_log(path)
+        missing = missing_from(path, contents, state.entries)
+    except AlteredArtefactError as error:
+        yield Finding(str(error), is_problem=True)
+        return
     if not missing:
         yield Finding(f"{path} agrees with it", is_problem=False)
         return

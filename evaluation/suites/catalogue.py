@@ -1,5 +1,6 @@
 """Finds a suite by name: part of this package, built from public data, in a directory, or on the hub."""
 
+import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,7 @@ def find_suite(name: str, *, data: Path | None) -> Suite:
         return load_suite(Path(name))
     if hub.find_task(name) is not None:
         return hub.load(name)
-    raise BadConfigError(
-        f"no suite {name!r}; there are {', '.join([*BUILTIN, *BUILT, *hub.TASKS])}, or a directory with a {SUITE_FILE}"
-    )
+    names = [*BUILTIN, *BUILT, *hub.TASKS]
+    close = difflib.get_close_matches(name, names, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    raise BadConfigError(f"no suite {name!r}; {hint}there are {', '.join(names)}, or a directory with a {SUITE_FILE}")

@@ -6,10 +6,11 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from evaluation.suites.layout import Suite, SuiteInfo, SuiteQuery, derive_qrel_diff
 
+_T = TypeVar("_T")
 _SPACES = re.compile(r"\s+")
 _WORDINGS = Path(__file__).with_name("wordings.toml")
 
@@ -48,7 +49,7 @@ class SuiteDraft:
         )
 
 
-def choose(options: Sequence[str], key: str) -> str:
+def choose(options: Sequence[_T], key: str) -> _T:
     """Choose one of the options by a digest of `key`: the same on every machine, for ever."""
     return options[digest_number(key) % len(options)]
 

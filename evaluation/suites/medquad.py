@@ -1,9 +1,10 @@
 """MedQuAD: one condition, several pages, and instructions that ask for one facet of it or leave one out."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from evaluation.suites.draft import SuiteDraft, choose, digest_number, wordings
 from evaluation.suites.layout import Suite, SuiteInfo, SuiteQuery
@@ -14,7 +15,7 @@ SOURCE = "medquad"
 N_TOPICS = 250
 _LONGEST_WORDS = 200
 _SHORTEST_WORDS = 8
-_GENERAL = "information"
+GENERAL = "information"
 _OVERLAPPING = (
     {"causes", "genetic changes"},
     {"causes", "susceptibility"},
@@ -42,35 +43,39 @@ _ANY_CONDITION = frozenset(
 
 
 @dataclass
-class _Condition:
-    """A condition and its pages, (id, text), by facet."""
+class Condition:
+    """A condition with every name it goes by, and its pages, (id, text), by facet."""
 
     name: str
     names: set[str] = field(default_factory=set)
     pages: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
 
-    def texts(self, facet: str) -> set[str]:
+    def tells_apart(self, first: str, second: str) -> bool:
+        """Tell whether the pages on two facets answer different questions, so that one may withdraw the other."""
+        return first != second and {first, second} not in _OVERLAPPING and not self._texts(first) & self._texts(second)
+
+    def _texts(self, facet: str) -> set[str]:
         return {text.casefold() for _, text in self.pages[facet]}
 
 
 def build(directory: Path, *, split: Split = Split.TEST) -> Suite:
     """Build the suite of one split; a topic is a condition, the query its name."""
     draft = SuiteDraft()
-    for condition in _chosen(_conditions(directory, split)):
+    for condition in _chosen(group_conditions(read_jsonl(directory, "medquad.jsonl.gz"), split)):
         _add_topic(draft, condition)
     info = SuiteInfo(name="medquad-facet", licence="CC BY 4.0", source="MedQuAD, abachaa/MedQuAD", split=split)
     return draft.finish(info)
 
 
-def _conditions(directory: Path, split: Split) -> list[_Condition]:
-    """Group the pages one can use by condition; sources write the same name in different case."""
+def group_conditions(rows: Iterable[Mapping[str, Any]], split: Split) -> list[Condition]:
+    """Group the pages one can use by condition, those of one split; sources write the same name in different case."""
     facets = wordings("facet")["names"]
-    conditions: dict[str, _Condition] = {}
-    for row in read_jsonl(directory, "medquad.jsonl.gz"):
+    conditions: dict[str, Condition] = {}
+    for row in rows:
         name = " ".join(row["focus"].split())
         if not name or row["qtype"] not in facets or split_of(SOURCE, name.casefold()) is not split:
             continue
-        condition = conditions.setdefault(name.casefold(), _Condition(name))
+        condition = conditions.setdefault(name.casefold(), Condition(name))
         condition.names |= {name, *row["synonyms"]}
         text = _without_leading_questions(row["answer"])
         if _is_about(text, [name, *row["synonyms"]]):
@@ -99,12 +104,12 @@ def _stems(text: str) -> set[str]:
     return {word[:_STEM] for word in _WORD.findall(text.casefold()) if word not in _ANY_CONDITION}
 
 
-def _chosen(conditions: Iterable[_Condition]) -> list[_Condition]:
+def _chosen(conditions: Iterable[Condition]) -> list[Condition]:
     """Choose topics by a digest; of conditions whose names contain one another the first only.
 
     A page on "Noonan syndrome 3" would answer a query for "Noonan syndrome" and count as wrong.
     """
-    chosen: list[_Condition] = []
+    chosen: list[Condition] = []
     taken: set[frozenset[str]] = set()
     possible = [condition for condition in conditions if _facet_pair(condition)]
     for condition in sorted(possible, key=lambda c: digest_number(f"medquad topic:{c.name.casefold()}")):
@@ -117,22 +122,21 @@ def _chosen(conditions: Iterable[_Condition]) -> list[_Condition]:
     return chosen
 
 
-def _facet_pair(condition: _Condition) -> tuple[str, str] | None:
+def _facet_pair(condition: Condition) -> tuple[str, str] | None:
     """Return the facet that is asked for first and later left out, and another; None where there are no two.
 
     A general page touches on everything, so it is never the one that a narrower instruction withdraws.
     """
     name = condition.name.casefold()
-    facets = sorted(condition.pages, key=lambda facet: (facet == _GENERAL, digest_number(f"{name}:{facet}")))
+    facets = sorted(condition.pages, key=lambda facet: (facet == GENERAL, digest_number(f"{name}:{facet}")))
     for first in facets:
         for second in facets:
-            is_overlapping = {first, second} in _OVERLAPPING or condition.texts(first) & condition.texts(second)
-            if first not in {second, _GENERAL} and not is_overlapping:
+            if first != GENERAL and condition.tells_apart(first, second):
                 return first, second
     return None
 
 
-def _add_topic(draft: SuiteDraft, condition: _Condition) -> None:
+def _add_topic(draft: SuiteDraft, condition: Condition) -> None:
     pair = _facet_pair(condition)
     assert pair is not None, "only conditions with two facets are chosen"
     first, second = pair
@@ -143,7 +147,8 @@ def _add_topic(draft: SuiteDraft, condition: _Condition) -> None:
     text = wordings("facet")
 
     def wish(kind: str, facet: str, key: str) -> str:
-        return choose(text[kind], key).format(facet=choose(text["names"][facet], f"{name}:{facet}"))
+        template: str = choose(text[kind], key)
+        return template.format(facet=choose(text["names"][facet], f"{name}:{facet}"))
 
     def add(suffix: str, instruction: str, relevant: list[str], *, changes: tuple[str, str] | None = None) -> None:
         kind, original = changes or (None, None)

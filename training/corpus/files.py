@@ -162,9 +162,14 @@ def _rows(raw: Iterable[tuple[int, object]], defaults: Mapping[str, str], aside:
                 aside.append(Quarantined(number, f"holds a value that is not text: {error}"))
 
 
+_OUR_NAMES = {"document": "document_positive", "query_id": "source_id", "qid": "source_id", "topic_id": "source_id"}
+
+
 def _as_ours(values: dict[str, Any]) -> dict[str, Any]:
-    """Rename the public set's `document` and keep the columns that are ours; its other columns carry its making."""
-    renamed = {("document_positive" if key == "document" else key): value for key, value in values.items()}
+    """Rename the public set's columns and keep those that are ours; its other columns carry its making."""
+    renamed = {_OUR_NAMES.get(key, key): value for key, value in values.items()}
+    if isinstance(number := renamed.get("source_id"), int):
+        renamed["source_id"] = str(number)
     return {key: value for key, value in renamed.items() if key in Row.model_fields and value is not None}
 
 

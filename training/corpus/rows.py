@@ -62,6 +62,7 @@ class Row(Config):
     instruction_type: InstructionType | None = Field(default=None, description="None where nobody said")
     license: str = Field(min_length=1)
     domain: str | None = Field(default=None, description="the subject area, for splits by domain")
+    source_id: str | None = Field(default=None, description="the query's or topic's id in its source, to exclude it by")
 
     @field_validator(
         "query_positive",

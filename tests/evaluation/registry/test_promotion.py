@@ -1,3 +1,5 @@
+import shutil
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -178,12 +180,38 @@ def test_rollback_restores_bundle_and_index_together(store: Store, bundles: Bund
     assert problems(store) == []
 
 
-def test_rollback_to_an_index_that_is_gone_is_refused(store: Store, bundles: Bundles, tmp_path: Path) -> None:
+def rebuild(collection: Path, bundle: Path, *, sizes: Iterable[int]) -> None:
+    """Build generation after generation: the builder keeps the last two, and those that are pinned."""
+    for n_documents in sizes:
+        make_collection(collection, bundle, n_documents=n_documents)
+
+
+def test_later_builds_keep_what_a_rollback_needs(store: Store, bundles: Bundles, tmp_path: Path) -> None:
+    blue = make_collection(tmp_path / "blue" / "bread", bundles.first)
+    amended = promotion.amend(store, ANN, index=blue)
+    rebuild(blue, bundles.first, sizes=(4, 5, 6))
+    promotion.promote(store, judge(bundles.first, bundles.second, tmp_path).evidence(), ANN, index=blue)
+    rebuild(blue, bundles.first, sizes=(7, 8, 9))
+    assert promotion.rollback(store, ANN) == amended
+    assert problems(store) == []
+
+
+def test_a_generation_that_nothing_goes_back_to_is_released(store: Store, bundles: Bundles, tmp_path: Path) -> None:
     blue = make_collection(tmp_path / "blue" / "bread", bundles.first)
     promotion.amend(store, ANN, index=blue)
-    for n_documents in (4, 5, 6):  # the builder keeps the last generations only
-        make_collection(blue, bundles.first, n_documents=n_documents)
+    rebuild(blue, bundles.first, sizes=(4,))
+    newer = promotion.amend(store, ANN, index=blue)
+    assert newer.index is not None
+    assert [pin.name for pin in (blue / "pins").iterdir()] == [newer.index.generation]
+
+
+def test_rollback_to_an_index_that_is_gone_is_refused(store: Store, bundles: Bundles, tmp_path: Path) -> None:
+    blue = make_collection(tmp_path / "blue" / "bread", bundles.first)
+    amended = promotion.amend(store, ANN, index=blue)
+    make_collection(blue, bundles.first, n_documents=4)
     promotion.promote(store, judge(bundles.first, bundles.second, tmp_path).evidence(), ANN, index=blue)
+    assert amended.index is not None
+    shutil.rmtree(blue / "generations" / amended.index.generation)
     with pytest.raises(MissingArtefactError, match="no index generation"):
         promotion.rollback(store, ANN)
     assert store.aliases() == {"champion": 2}

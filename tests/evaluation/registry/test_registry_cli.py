@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from evaluation.policy import Policy
 from evaluation.registry.cli import app
 from evaluation.registry.store import Store
 from infembed.bundle import Bundle
@@ -53,7 +54,7 @@ def test_a_model_goes_from_registration_to_production_and_back(empty: Store, bun
     assert "champion is now version 2" in done("promote", *options, *registry)
     listed = done("list", *registry)
     assert "rollback to  version 1" in listed
-    assert "promote   version 2, gate PASS, by" in listed
+    assert f"promote   version 2, gate PASS under policy {Policy().digest[:8]}, by" in listed
     printed = done("pull", tmp_path / "serving", *registry)
     assert f"infembed serve --bundle {tmp_path / 'serving' / 'current' / 'bundle'}" in printed
     assert Bundle.open(tmp_path / "serving" / "current" / "bundle").digest == digest_of(bundles.second)
@@ -101,7 +102,8 @@ def test_an_override_needs_a_name_on_the_command_line(store: Store, bundles: Bun
     assert "verdict is FAIL" in refused(BadInputError, *options)
     assert "--by NAME" in refused(BadInputError, *options, "--override", "--reason", "urgent")
     done(*options, "--override", "--reason", "urgent", "--by", "ann")
-    assert "gate FAIL OVERRIDDEN, by ann: urgent" in done("list", "--registry", store.location.directory)
+    overridden = f"gate FAIL under policy {Policy().digest[:8]} OVERRIDDEN, by ann: urgent"
+    assert overridden in done("list", "--registry", store.location.directory)
 
 
 def test_a_server_that_is_not_there_is_one_sentence(

@@ -13,10 +13,10 @@ from training.corpus.recipes.card import data_card
 from training.corpus.recipes.outcome import Outcome
 from training.corpus.recipes.recipe import Recipe
 from training.corpus.recipes.selection import Selection, documents_of, normalized
+from training.corpus.recipes.splits import held_out_from
 from training.corpus.rows import Row
 
 CARD_FILE = "README.md"
-_HELD_OUT_FROM = {Split.TRAIN: (Split.DEV, Split.TEST), Split.DEV: (Split.TEST,), Split.TEST: ()}
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def check_data(recipes: Sequence[Recipe], data: Path) -> None:
 def _held_out_documents(recipes: Sequence[Recipe], data: Path, split: Split, progress: Report) -> set[str]:
     """Return the documents of the splits that this one must not share any document with."""
     found: set[str] = set()
-    for other in _HELD_OUT_FROM[split]:
+    for other in held_out_from(split):
         for done, recipe in enumerate(recipes):
             progress(f"reading {other} documents", done, len(recipes))
             for row in _sound_rows(recipe, data, other, aside=[]):

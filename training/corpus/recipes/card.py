@@ -7,10 +7,9 @@ from evaluation.suites.splits import Split
 from training.corpus.recipes.outcome import Outcome
 from training.corpus.recipes.wordings import all_wordings
 
-
 _ABOUT = (
-    "Digests of the inputs stand in `manifest.json`. A row is a triple of anchored pairs: (query, instruction) with its "
-    "document, the same query under another wish, and another query under the same wish."
+    "Digests of the inputs stand in `manifest.json`. A row is a triple of anchored pairs: (query, instruction) with "
+    "its document, the same query under another wish, and another query under the same wish."
 )
 
 

@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 from infembed.errors import BadConfigError
+from training.corpus.recipes import condaqa, fever_symmetric, medquad, negation_pairs, perspectrum, pubmedqa
 from training.corpus.recipes.recipe import Recipe
 
 ALL = "all"
-_RECIPES: tuple[Recipe, ...] = ()
-RECIPES = {recipe.name: recipe for recipe in _RECIPES}
+_MODULES = (medquad, condaqa, perspectrum, fever_symmetric, negation_pairs, pubmedqa)
+RECIPES = {module.RECIPE.name: module.RECIPE for module in _MODULES}
 
 
 def find_recipes(names: Sequence[str]) -> list[Recipe]:

@@ -1,11 +1,11 @@
 """Records of a data set, each checked before a recipe uses it: a broken one is set aside, the rest go on."""
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
 from evaluation.suites.sources import read_text
 from infembed.config import explain
@@ -17,27 +17,38 @@ class Record(BaseModel):
     """The columns a recipe uses of a data set's record; others are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
+    _place: int = PrivateAttr(default=0)
+
+    @property
+    def place(self) -> int:
+        """Return the record's line or position in its file, from 1."""
+        return self._place
 
 
 R = TypeVar("R", bound=Record)
+V = TypeVar("V")
 
 
 def read_records(directory: Path, name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[R]:
     """Read a JSONL file, gzipped or not; broken lines go to `aside` by their number."""
-    for number, line in enumerate(read_text(directory, name).removesuffix("\n").split("\n"), start=1):
-        try:
-            yield kind.model_validate_json(line)
-        except ValidationError as error:
-            aside.append(Quarantined(number, f"{name}: {explain(error)}"))
+    lines = read_text(directory, name).removesuffix("\n").split("\n")
+    return _checked(lines, name, kind.model_validate_json, aside)
 
 
 def check_records(values: Iterable[object], name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[R]:
     """Check what a JSON file holds; broken records go to `aside` by their place."""
-    for number, value in enumerate(values, start=1):
+    return _checked(values, name, kind.model_validate, aside)
+
+
+def _checked(values: Iterable[V], name: str, check: Callable[[V], R], aside: list[Quarantined]) -> Iterator[R]:
+    for place, value in enumerate(values, start=1):
         try:
-            yield kind.model_validate(value)
+            record = check(value)
         except ValidationError as error:
-            aside.append(Quarantined(number, f"{name}: {explain(error)}"))
+            aside.append(Quarantined(place, f"{name}: {explain(error)}"))
+        else:
+            record._place = place
+            yield record
 
 
 def read_json(directory: Path, name: str) -> Any:
