@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 from pydantic import Field, model_validator
 
 from infembed.config import Config
+from training.corpus.rows import MAX_CHARACTERS
 from training.synthesis.draft import Draft, Product, Stage
 
 
@@ -29,6 +30,7 @@ class Check(StrEnum):
     LENGTH = "length"
     UNCHANGED = "unchanged"
     COPIED = "copied"
+    ECHOED = "echoed"
     TELLTALE = "telltale"
 
 
@@ -50,7 +52,7 @@ class Bounds(Config):
     fewest_document_words: int = Field(default=20, ge=1)
     most_document_words: int = Field(default=160, ge=1)
     most_copied: float = Field(
-        default=0.4, gt=0, le=1, description="share of a document's runs of five words that the passage may hold"
+        default=0.4, gt=0, le=1, description="share of a text's runs of five words that may stand in the passage"
     )
 
     @model_validator(mode="after")
@@ -83,13 +85,17 @@ def _faults(stage: Stage, text: str, draft: Draft, bounds: Bounds) -> Iterator[t
     what = stage.product
     n_words, (fewest, most) = len(text.split()), bounds.of(what)
     if not fewest <= n_words <= most:
-        yield Check.LENGTH, f"{n_words} words, expected {fewest} to {most}"
+        yield Check.LENGTH, f"{n_words:,} words, expected {fewest:,} to {most:,}"
+    elif len(text) > MAX_CHARACTERS:
+        yield Check.LENGTH, f"{len(text):,} characters, expected at most {MAX_CHARACTERS:,}"
     if _normalized(text) in {_normalized(other) for other in draft.texts_before(stage)}:
         yield Check.UNCHANGED, "repeats another text of the row"
     if (found := _TELLTALE.search(text)) is not None:
         yield Check.TELLTALE, f"speaks of its own making: {found[0]!r}"
-    if what is Product.DOCUMENT and (copied := share_copied(text, draft.document_positive)) > bounds.most_copied:
+    if (copied := share_copied(text, draft.document_positive)) > bounds.most_copied:
         yield Check.COPIED, f"{copied:.0%} of its runs of five words stand in the passage"
+    if what is Product.DOCUMENT and (echoed := _runs(text) & _runs(draft.instruction_for(stage))):
+        yield Check.ECHOED, f"repeats its instruction: {' '.join(min(echoed))!r}"
 
 
 def share_copied(text: str, source: str) -> float:

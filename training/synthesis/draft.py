@@ -76,6 +76,10 @@ class Draft:
         filled: dict[str, Any] = {stage.column: text.strip()}
         return replace(self, **filled)
 
+    def instruction_for(self, stage: Stage) -> str:
+        """Return the instruction that the document of a stage is written for."""
+        return self.instruction_negative if stage is Stage.HARD_NEGATIVE_1 else self.instruction_positive
+
     def texts_before(self, stage: Stage) -> list[str]:
         """Return the texts that were there when the stage began."""
         earlier = GENERATING[: GENERATING.index(stage)]

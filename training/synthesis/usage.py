@@ -2,10 +2,11 @@
 
 from typing import NamedTuple
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Field, ValidationError
 
 CHARACTERS_PER_TOKEN = 4
 """About right for English."""
+_MOST_TOKENS = 1_000_000_000
 
 
 class Usage(NamedTuple):
@@ -23,16 +24,16 @@ class Usage(NamedTuple):
 
 
 class _PromptDetails(BaseModel):
-    cached_tokens: int | None = None
+    cached_tokens: int | None = Field(default=None, ge=0)
 
 
 class _CompletionDetails(BaseModel):
-    reasoning_tokens: int | None = None
+    reasoning_tokens: int | None = Field(default=None, ge=0)
 
 
 class _Tokens(BaseModel):
-    prompt_tokens: int
-    completion_tokens: int
+    prompt_tokens: int = Field(ge=0, le=_MOST_TOKENS)
+    completion_tokens: int = Field(ge=0, le=_MOST_TOKENS)
     prompt_tokens_details: _PromptDetails | None = None
     completion_tokens_details: _CompletionDetails | None = None
 
@@ -49,10 +50,10 @@ def read_usage(body: str) -> Usage | None:
         return None
     prompt, completion = usage.prompt_tokens_details, usage.completion_tokens_details
     return Usage(
-        prompt=max(usage.prompt_tokens, 0),
-        completion=max(usage.completion_tokens, 0),
-        reasoning=(completion.reasoning_tokens if completion else None) or 0,
-        cached=(prompt.cached_tokens if prompt else None) or 0,
+        prompt=usage.prompt_tokens,
+        completion=usage.completion_tokens,
+        reasoning=min((completion.reasoning_tokens if completion else None) or 0, usage.completion_tokens),
+        cached=min((prompt.cached_tokens if prompt else None) or 0, usage.prompt_tokens),
     )
 
 

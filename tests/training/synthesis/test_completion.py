@@ -78,4 +78,6 @@ def test_tokens_are_read_where_they_are_counted() -> None:
     assert read_usage(json.dumps({"usage": {"prompt_tokens": 1, "completion_tokens": 2}})) == Usage(1, 2)
     assert read_usage(json.dumps({"usage": None})) is None
     assert read_usage("<html>") is None
+    assert read_usage('{"usage": {"prompt_tokens": -1, "completion_tokens": 2}}') is None
+    assert read_usage(f'{{"usage": {{"prompt_tokens": {10**30}, "completion_tokens": 2}}}}') is None
     assert estimate_tokens("five letters") == 3
