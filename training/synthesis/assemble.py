@@ -24,20 +24,27 @@ REJECTED_FILE = "rejected.jsonl"
 _SAYS_NOTHING_OF_ROWS = {"out", "answers", "pairs", "prompts", "concurrency", "budget_usd"}
 
 
-def assemble(tasks: Tasks, questions: Questions, find: Callable[[Question], Answer | None]) -> SynthesisReport:
-    """Write the corpus directory, whole or not at all; the same bytes for the same answers."""
+def assemble(
+    tasks: Tasks, questions: Questions, find: Callable[[Question], Answer | None], *, only_answered: bool = False
+) -> SynthesisReport:
+    """Write the corpus directory, whole or not at all; the same bytes for the same answers.
+
+    `only_answered` leaves pairs out whose questions have not all been answered, in place of rejecting them.
+    """
     config = questions.config
     tally = Tally()
     rows: list[Row] = []
     rejected: list[str] = []
     for task in tasks.tasks:
         replayed = replay(task, questions, find)
+        if only_answered and replayed.outcome.is_unanswered:
+            continue
         tally.add(replayed)
         if replayed.outcome.is_kept:
             rows.append(_row(replayed.outcome, config))
         else:
             rejected.append(json.dumps(_rejected(replayed.outcome), ensure_ascii=False) + "\n")
-    report = tally.report(questions, n_quarantined=len(tasks.quarantined))
+    report = tally.report(questions, n_tasks=len(tasks.tasks), n_quarantined=len(tasks.quarantined))
     write_corpus(
         config.out,
         rows,

@@ -25,6 +25,9 @@ def synthesize(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Ask nobody; estimate requests, tokens and money.")
     ] = False,
+    finished: Annotated[
+        bool, typer.Option("--finished", help="Ask nobody; write a corpus of the pairs that earlier runs finished.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
 ) -> None:
     """Make rows from <query, passage> pairs with language models; interrupted, it goes on where it stopped.
@@ -43,7 +46,7 @@ def synthesize(
     if dry_run:
         _estimate(tasks, questions, as_json=as_json)
     else:
-        _synthesize(tasks, questions, as_json=as_json)
+        _synthesize(tasks, questions, finished=finished, as_json=as_json)
 
 
 def _estimate(tasks: "Tasks", questions: "Questions", *, as_json: bool) -> None:
@@ -61,13 +64,14 @@ def _estimate(tasks: "Tasks", questions: "Questions", *, as_json: bool) -> None:
         plain_console().print(estimate_text(found, budget_usd=questions.config.budget_usd))
 
 
-def _synthesize(tasks: "Tasks", questions: "Questions", *, as_json: bool) -> None:
+def _synthesize(tasks: "Tasks", questions: "Questions", *, finished: bool, as_json: bool) -> None:
     import asyncio
 
     from infembed.errors import BadArtefactError
     from training.synthesis.answers import open_answers
     from training.synthesis.assemble import REJECTED_FILE, assemble
     from training.synthesis.report import report_text
+    from training.synthesis.run import Asked
 
     out = questions.config.out
     if out.exists():
@@ -75,8 +79,8 @@ def _synthesize(tasks: "Tasks", questions: "Questions", *, as_json: bool) -> Non
     started = time.monotonic()
     console = plain_console(stderr=as_json)
     with open_answers(questions.config.answers) as store:
-        asked = asyncio.run(_ask(tasks, questions, store, console))
-        report = assemble(tasks, questions, store.get)
+        asked = Asked() if finished else asyncio.run(_ask(tasks, questions, store, console))
+        report = assemble(tasks, questions, store.get, only_answered=finished)
     took_s = time.monotonic() - started
     if as_json:
         this_run = {

@@ -32,6 +32,11 @@ class Outcome:
         """Say whether the row passed every stage."""
         return not self.findings
 
+    @property
+    def is_unanswered(self) -> bool:
+        """Say whether a question of the pair has no answer: never asked, or in vain."""
+        return any(finding.reason is Fault.NO_ANSWER for finding in self.findings)
+
 
 class _RejectedError(Exception):
     def __init__(self, *findings: Finding) -> None:
@@ -69,7 +74,7 @@ def _ask(stage: Stage, draft: Draft, questions: Questions) -> Generator[Question
     for attempt in range(questions.config.retries.n_attempts):
         body = yield questions.make(stage, draft, attempt=attempt)
         if body is None:
-            reply = Unusable(Fault.NO_ANSWER, "the endpoint gave none, however often it was asked")
+            reply = Unusable(Fault.NO_ANSWER, "there is no answer to this question")
             break
         reply = read_reply(body, stage)
         if not isinstance(reply, Unusable):

@@ -54,6 +54,7 @@ class SynthesisReport(Config):
 
     name: str
     n_pairs: int
+    n_left_out: int = Field(description="pairs of the input that the run had not come to, or not to an end with")
     n_quarantined: int
     n_kept: int
     n_judged: int
@@ -68,7 +69,7 @@ class SynthesisReport(Config):
     @property
     def share_avoiding(self) -> float:
         """Return the share of pairs that were asked for exclusion or negation."""
-        return sum(self.types[kind].n_asked for kind in AVOIDING if kind in self.types) / self.n_pairs
+        return sum(self.types[kind].n_asked for kind in AVOIDING if kind in self.types) / max(self.n_pairs, 1)
 
 
 class Tally:
@@ -112,7 +113,7 @@ class Tally:
             if isinstance(reply := read_reply(answer.body, question.stage), Unusable):
                 self._unusable[question.stage][reply.fault] += 1
 
-    def report(self, questions: Questions, *, n_quarantined: int) -> SynthesisReport:
+    def report(self, questions: Questions, *, n_tasks: int, n_quarantined: int) -> SynthesisReport:
         """Return the counts as a report."""
         config = questions.config
         usd = sum(self._usd.values())
@@ -120,6 +121,7 @@ class Tally:
         return SynthesisReport(
             name=config.name,
             n_pairs=self._n_pairs,
+            n_left_out=n_tasks - self._n_pairs,
             n_quarantined=n_quarantined,
             n_kept=self._n_kept,
             n_judged=self._n_judged,
@@ -166,8 +168,10 @@ def report_text(report: SynthesisReport) -> str:
 
 
 def _summary(report: SynthesisReport) -> Iterator[str]:
-    share = report.n_kept / report.n_pairs
+    share = report.n_kept / max(report.n_pairs, 1)
     yield f"{report.name}: {report.n_kept:,} of {report.n_pairs:,} pairs kept ({share:.0%}), {report.n_judged:,} judged"
+    if report.n_left_out:
+        yield f"{report.n_left_out:,} more pairs are not finished and left out"
     if report.n_quarantined:
         yield f"{report.n_quarantined:,} broken or repeated rows of the input set aside (quarantine.jsonl)"
     if report.usd_per_kept_row is not None and report.tokens_per_kept_row is not None:

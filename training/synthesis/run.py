@@ -157,7 +157,8 @@ class Run:
         )
 
     def _kept(self) -> str:
-        return f"run the same command again: {len(self._store):,} answers are kept and not paid twice"
+        kept = f"{len(self._store):,} answers are kept and not paid twice"
+        return f"run the same command again: {kept} (--finished writes the pairs that are through)"
 
 
 class Bought(NamedTuple):

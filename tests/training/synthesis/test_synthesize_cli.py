@@ -148,6 +148,20 @@ def test_a_spent_budget_is_said_and_leaves_no_corpus(call: Call, tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".tmp-")] == []
 
 
+def test_what_a_budget_has_paid_for_can_be_had_without_asking_anybody(call: Call, tmp_path: Path) -> None:
+    with ScriptedEndpoint().serving() as endpoint:
+        values = settings(tmp_path, endpoint.url, n_pairs=12, concurrency=2, budget_usd=0.05)
+        assert "--finished" in refusal(call(values))
+        n_requests = len(endpoint.requests)
+        facts = json.loads(call(values, "--finished", "--json").out)
+        whole = {**values, "budget_usd": 1.0, "out": str(tmp_path / "whole")}
+        assert json.loads(call(whole, "--json").out)["n_pairs"] == 12
+    assert 0 < facts["n_pairs"] < 12
+    assert facts["n_pairs"] + facts["n_left_out"] == 12
+    assert "no_answer" not in facts["rejected_by"]
+    assert facts["this_run"]["requests"] == 0 < n_requests
+
+
 def test_a_corpus_without_rows_is_a_problem_that_the_exit_code_tells(call: Call, tmp_path: Path) -> None:
     with ScriptedEndpoint(lambda *_: "no JSON at all").serving() as endpoint:
         values = settings(tmp_path, endpoint.url)
