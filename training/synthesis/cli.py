@@ -2,6 +2,7 @@
 
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,8 +14,10 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from training.synthesis.answers import AnswerStore
+    from training.synthesis.config import SynthesisConfig
     from training.synthesis.pairs import Tasks
     from training.synthesis.questions import Questions
+    from training.synthesis.report import SynthesisReport
     from training.synthesis.run import Asked
 
 NOTHING_KEPT = 1
@@ -69,13 +72,11 @@ def _synthesize(tasks: "Tasks", questions: "Questions", *, finished: bool, as_js
 
     from infembed.errors import BadArtefactError
     from training.synthesis.answers import open_answers
-    from training.synthesis.assemble import REJECTED_FILE, assemble
-    from training.synthesis.report import report_text
+    from training.synthesis.assemble import assemble
     from training.synthesis.run import Asked
 
-    out = questions.config.out
-    if out.exists():
-        raise BadArtefactError(f"{out} exists already; choose another `out` or remove it")
+    if questions.config.out.exists():
+        raise BadArtefactError(f"{questions.config.out} exists already; choose another `out` or remove it")
     started = time.monotonic()
     console = plain_console(stderr=as_json)
     with open_answers(questions.config.answers) as store:
@@ -83,29 +84,27 @@ def _synthesize(tasks: "Tasks", questions: "Questions", *, finished: bool, as_js
         report = assemble(tasks, questions, store.get, only_answered=finished)
     took_s = time.monotonic() - started
     if as_json:
-        this_run = {
-            "requests": asked.n_requests,
-            "retries": asked.n_retries,
-            "from_store": asked.n_from_store,
-            "unanswered": asked.unanswered,
-            "usd": round(asked.usd, 6),
-            "seconds": round(took_s, 1),
-        }
-        facts = report.model_dump(mode="json")
-        typer.echo(json.dumps({"out": str(out), "this_run": this_run, **facts}, ensure_ascii=False))
+        facts = {"out": str(questions.config.out), "this_run": {**asdict(asked), "seconds": round(took_s, 1)}}
+        typer.echo(json.dumps(facts | report.model_dump(mode="json"), ensure_ascii=False))
     else:
-        console.print(report_text(report))
-        console.print(
-            f"this run: {asked.n_requests:,} requests and {asked.n_retries:,} retries for ${asked.usd:,.4f}, "
-            f"{asked.n_from_store:,} answers from {questions.config.answers}, {took_s:,.0f} s"
-        )
-        for reason, n in asked.unanswered.items():
-            console.print(
-                f"no answer to {n:,} questions: {reason}; their pairs are rejected, a new run asks them again"
-            )
-        console.print(f"{report.n_kept:,} rows in {out}; rejected pairs with reasons in {REJECTED_FILE} there")
+        _say(report, asked, questions.config, took_s=took_s)
     if not report.n_kept:
         raise typer.Exit(NOTHING_KEPT)
+
+
+def _say(report: "SynthesisReport", asked: "Asked", config: "SynthesisConfig", *, took_s: float) -> None:
+    from training.synthesis.assemble import REJECTED_FILE
+    from training.synthesis.report import report_text
+
+    console = plain_console()
+    console.print(report_text(report))
+    console.print(
+        f"this run: {asked.n_requests:,} requests and {asked.n_retries:,} retries for ${asked.usd:,.4f}, "
+        f"{asked.n_from_store:,} answers from {config.answers}, {took_s:,.0f} s"
+    )
+    for reason, n in asked.unanswered.items():
+        console.print(f"no answer to {n:,} questions: {reason}; their pairs are rejected, a new run asks them again")
+    console.print(f"{report.n_kept:,} rows in {config.out}; rejected pairs with reasons in {REJECTED_FILE} there")
 
 
 async def _ask(tasks: "Tasks", questions: "Questions", store: "AnswerStore", console: "Console") -> "Asked":

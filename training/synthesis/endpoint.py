@@ -1,5 +1,6 @@
 """One model behind an OpenAI-compatible endpoint: asked patiently, believed in nothing."""
 
+import asyncio
 import email.utils
 import os
 import random
@@ -50,14 +51,19 @@ class Endpoint:
     ) -> None:
         self.model = model
         self.n_retries = 0
+        self.n_failures_in_a_row = 0
         self.has_answered = False
         self._client = client
+        self._sleep = sleep
+        self._hurry = asyncio.Event()
         self._retrying = AsyncRetrying(
             stop=stop_after_attempt(retries.n_tries),
             wait=lambda state: _wait_s(state, retries, jitter()),
-            retry=retry_if_exception(lambda error: _is_worth_another_try(error, retries.longest_retry_after_s)),
+            retry=retry_if_exception(
+                lambda error: not self._hurry.is_set() and _is_worth_another_try(error, retries.longest_retry_after_s)
+            ),
             before_sleep=self._count,
-            sleep=sleep,
+            sleep=self._wait,
             reraise=True,
         )
 
@@ -102,6 +108,23 @@ class Endpoint:
     async def ask(self, question: Question) -> Response:
         """Send a question until there is an answer; raises `NoAnswerError` when there is none for this one alone."""
         try:
+            response = await self._ask(question)
+        except NoAnswerError:
+            self.n_failures_in_a_row += 1
+            raise
+        self.n_failures_in_a_row = 0
+        return response
+
+    def hurry(self) -> None:
+        """Try nothing again from now on, and end every wait."""
+        self._hurry.set()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._client.close()
+
+    async def _ask(self, question: Question) -> Response:
+        try:
             return Response(await self._retrying(self._send, question), is_paid=True)
         except APIStatusError as error:
             if error.status_code >= 500 or (error.status_code in _OVERLOADED and not _is_out_of_money(error)):
@@ -111,10 +134,6 @@ class Endpoint:
             return Response(error.response.text, is_paid=False)
         except APIConnectionError as error:
             raise NoAnswerError(_reason(error)) from error
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._client.close()
 
     async def _send(self, question: Question) -> str:
         rest = {key: value for key, value in question.request.items() if key not in {"model", "messages"}}
@@ -140,6 +159,14 @@ class Endpoint:
             )
         meaning = _OUR_SETTINGS.get(error.status_code, "it does not take such requests")
         return BadConfigError(f"{where}: {meaning} ({said}); check base_url, model, api_key_env and parameters")
+
+    async def _wait(self, seconds: float) -> None:
+        waits = [asyncio.ensure_future(wait) for wait in (self._sleep(seconds), self._hurry.wait())]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
 
     def _count(self, _: RetryCallState) -> None:
         self.n_retries += 1

@@ -5,8 +5,8 @@ The second half asks nobody, so a run that was killed ten times ends with the sa
 
 import asyncio
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -34,24 +34,32 @@ class Asked:
     """How many questions got no answer, by what was seen."""
 
 
-@dataclass
 class _Purse:
     """Money: spent on stored answers, and set aside for those on their way at the most they can cost."""
 
-    budget_usd: float | None
-    spent_usd: float
-    reserved_usd: float = 0.0
+    def __init__(self, budget_usd: float | None, spent_usd: float) -> None:
+        self.budget_usd = budget_usd
+        self.spent_usd = spent_usd
+        self._reserved_usd: list[float] = []
+        self._settled = asyncio.Condition()
 
-    def can_pay(self, usd: float) -> bool:
-        return self.budget_usd is None or self.spent_usd + self.reserved_usd + usd <= self.budget_usd
-
-    @contextmanager
-    def reserve(self, usd: float) -> Iterator[None]:
-        self.reserved_usd += usd
+    @asynccontextmanager
+    async def reserve(self, usd: float) -> AsyncIterator[bool]:
+        """Set money aside, or yield False; an answer on its way may turn out cheaper than feared, so wait for it."""
+        async with self._settled:
+            await self._settled.wait_for(lambda: self._can_pay(usd) or not self._reserved_usd)
+            is_affordable = self._can_pay(usd)
+            self._reserved_usd += [usd] if is_affordable else []
         try:
-            yield
+            yield is_affordable
         finally:
-            self.reserved_usd -= usd
+            if is_affordable:
+                async with self._settled:
+                    self._reserved_usd.remove(usd)
+                    self._settled.notify_all()
+
+    def _can_pay(self, usd: float) -> bool:
+        return self.budget_usd is None or self.spent_usd + sum(self._reserved_usd) + usd <= self.budget_usd
 
 
 class Run:
@@ -63,7 +71,6 @@ class Run:
         self._store = store
         self._endpoints = {stage: judge if stage is Stage.JUDGE else generator for stage in Stage}
         self._purse = _Purse(questions.config.budget_usd, store.spent_usd())
-        self._failures_in_a_row = 0
         self._stopped_by: InfEmbedError | None = None
         for endpoint in (generator, judge):
             endpoint.has_answered = endpoint.has_answered or store.knows_model(endpoint.model.model)
@@ -81,6 +88,7 @@ class Run:
                 if await self._ask_about(task):
                     n_done += 1
                     report(ASKING, n_done, len(tasks))
+                await asyncio.sleep(0)  # pairs that are answered already never wait; let those on their way go on
 
         report(ASKING, 0, len(tasks))
         with _signals_call(self._stop_for_signal):
@@ -108,37 +116,36 @@ class Run:
         if stored is not None:
             self.asked.n_from_store += 1
             return stored.body
-        at_most = question.price.of(question.at_most)
-        if not self._purse.can_pay(at_most):
-            self._stop(self._budget_is_spent())
-            return None
-        with self._purse.reserve(at_most):
-            return await self._buy(question)
+        async with self._purse.reserve(question.price.of(question.at_most)) as is_affordable:
+            if is_affordable:
+                return await self._buy(question)
+        self._stop(self._budget_is_spent())
+        return None
 
     async def _buy(self, question: Question) -> str | None:
+        if self._stopped_by is not None:  # while this question waited for money
+            return None
         self.asked.n_requests += 1
+        endpoint = self._endpoints[question.stage]
         try:
-            response = await self._endpoints[question.stage].ask(question)
+            response = await endpoint.ask(question)
             answer = self._store.put(question, response.body, is_paid=response.is_paid)
         except NoAnswerError as error:
-            self._count_failure(error)
+            self.asked.unanswered[str(error)] = self.asked.unanswered.get(str(error), 0) + 1
+            if endpoint.n_failures_in_a_row >= self._questions.config.retries.stop_after_failures:
+                self._stop(self._endpoint_is_down(endpoint, error))
             return None
         except InfEmbedError as error:
             self._stop(error)
             return None
         self._purse.spent_usd += answer.usd
         self.asked.usd += answer.usd
-        self._failures_in_a_row = 0
         return answer.body
-
-    def _count_failure(self, error: NoAnswerError) -> None:
-        self.asked.unanswered[str(error)] = self.asked.unanswered.get(str(error), 0) + 1
-        self._failures_in_a_row += 1
-        if self._failures_in_a_row >= self._questions.config.retries.stop_after_failures:
-            self._stop(self._endpoint_is_down(error))
 
     def _stop(self, reason: InfEmbedError) -> None:
         self._stopped_by = self._stopped_by or reason
+        for endpoint in self._endpoints.values():
+            endpoint.hurry()
 
     def _stop_for_signal(self) -> None:
         self._stop(UnfinishedError(f"stopped by a signal; {self._kept()}"))
@@ -150,10 +157,10 @@ class Run:
             f"could pass it; raise budget_usd, then {self._kept()}"
         )
 
-    def _endpoint_is_down(self, error: NoAnswerError) -> UnfinishedError:
+    def _endpoint_is_down(self, endpoint: Endpoint, error: NoAnswerError) -> UnfinishedError:
         return UnfinishedError(
-            f"no answer to {self._failures_in_a_row} questions in a row, the last with {error}; see to the endpoint, "
-            f"then {self._kept()}"
+            f"{endpoint.model.base_url} gave no answer to {endpoint.n_failures_in_a_row} questions in a row, the last "
+            f"with {error}; see to the endpoint, then {self._kept()}"
         )
 
     def _kept(self) -> str:

@@ -81,7 +81,7 @@ def test_json_holds_the_same_facts(call: Call, tmp_path: Path) -> None:
     with ScriptedEndpoint().serving() as endpoint:
         values = settings(tmp_path, endpoint.url)
         facts = json.loads(call(values, "--json").out)
-    assert facts["this_run"]["requests"] == 4 * len(Stage)
+    assert facts["this_run"]["n_requests"] == 4 * len(Stage)
     assert facts["n_pairs"] == 4
     assert facts["stages"] == json.loads((Path(values["out"]) / REPORT_FILE).read_text())["stages"]
 
@@ -159,7 +159,7 @@ def test_what_a_budget_has_paid_for_can_be_had_without_asking_anybody(call: Call
     assert 0 < facts["n_pairs"] < 12
     assert facts["n_pairs"] + facts["n_left_out"] == 12
     assert "no_answer" not in facts["rejected_by"]
-    assert facts["this_run"]["requests"] == 0 < n_requests
+    assert facts["this_run"]["n_requests"] == 0 < n_requests
 
 
 def test_a_corpus_without_rows_is_a_problem_that_the_exit_code_tells(call: Call, tmp_path: Path) -> None:
