@@ -65,8 +65,13 @@ def wait_for(url: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 LENIENT = {
-    "fewest_instruction_words": 1, "most_instruction_words": 400, "fewest_query_words": 1, "most_query_words": 400,
-    "fewest_document_words": 1, "most_document_words": 400, "most_copied": 1.0,
+    "fewest_instruction_words": 1,
+    "most_instruction_words": 400,
+    "fewest_query_words": 1,
+    "most_query_words": 400,
+    "fewest_document_words": 1,
+    "most_document_words": 400,
+    "most_copied": 1.0,
 }
 
 

@@ -26,7 +26,7 @@ def settings(directory: Path, url: str, *, n_pairs: int = 4, **changes: Any) -> 
     pairs = directory / "pairs.jsonl"
     if not pairs.exists():
         write_pairs(pairs, n_pairs)
-    model = {"base_url": url, "price": {"prompt": 1.0, "completion": 4.0}, "max_tokens": 300, "timeout_s": 5.0}
+    model = {"base_url": url, "price": {"prompt": 1.0, "completion": 4.0}, "max_tokens": 300, "timeout_s": 60.0}
     model["seed"] = 0
     return {
         "name": "synthetic",

@@ -69,7 +69,7 @@ def test_faults_of_transport_are_waited_out(
     scripted: ScriptedEndpoint, tmp_path: Path, kind: Spoilt, waits_s: list[float]
 ) -> None:
     with spoiling(scripted, kind).serving() as proxy:
-        questions = make_questions(tmp_path, proxy.url, retries={"first_wait_s": 1.0}, generator={"timeout_s": 0.2})
+        questions = make_questions(tmp_path, proxy.url, retries={"first_wait_s": 1.0}, generator={"timeout_s": 1.0})
         patience = Patience()
         response = ask(questions, patience)
     assert not isinstance(read_reply(response.body, Stage.INSTRUCTION), Unusable)
