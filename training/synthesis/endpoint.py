@@ -2,6 +2,7 @@
 
 import asyncio
 import email.utils
+import math
 import os
 import random
 import time
@@ -176,9 +177,11 @@ def retry_after_s(headers: Mapping[str, str], *, now: Callable[[], float] = time
     """Return how long an endpoint wants us to wait: seconds, milliseconds or a date; None where it does not say."""
     for name, divisor in (("retry-after-ms", 1000.0), ("retry-after", 1.0)):
         try:
-            return max(float(headers[name]) / divisor, 0.0)
+            seconds = float(headers[name]) / divisor
         except (KeyError, ValueError):
             continue
+        if not math.isnan(seconds):
+            return max(seconds, 0.0)
     try:
         return max(email.utils.parsedate_to_datetime(headers["retry-after"]).timestamp() - now(), 0.0)
     except (KeyError, ValueError, TypeError):

@@ -156,4 +156,6 @@ def test_retry_after_is_read_as_seconds_milliseconds_or_a_date() -> None:
     assert retry_after_s({"retry-after": "7", "retry-after-ms": "250"}) == 0.25
     assert retry_after_s({"retry-after": date}, now=lambda: 1_800_000_000.0) == 90
     assert retry_after_s({"retry-after": "soon"}) is None
+    assert retry_after_s({"retry-after": "nan"}) is None
+    assert retry_after_s({"retry-after": "-3"}) == 0
     assert retry_after_s({}) is None
