@@ -15,7 +15,7 @@ from tests.training.synthesis.scripted_endpoint import ScriptedEndpoint
 from training.synthesis.completion import Unusable, read_reply
 from training.synthesis.draft import Draft, Stage
 from training.synthesis.endpoint import Endpoint, NoAnswerError, Response, retry_after_s
-from training.synthesis.questions import Questions
+from training.synthesis.questions import Question, Questions
 
 
 class Patience:
@@ -34,10 +34,14 @@ def scripted() -> Iterator[ScriptedEndpoint]:
         yield endpoint
 
 
-def ask(questions: Questions, patience: Patience, *, checked: bool = False) -> Response:
+def first_question(questions: Questions) -> Question:
     task = tasks_of(questions).tasks[0]
     draft = Draft(task.instruction_type, task.pair.query, task.pair.passage)
-    question = questions.make(Stage.INSTRUCTION, draft, attempt=0)
+    return questions.make(Stage.INSTRUCTION, draft, attempt=0)
+
+
+def ask(questions: Questions, patience: Patience, *, checked: bool = False) -> Response:
+    question = first_question(questions)
 
     async def once() -> Response:
         config = questions.config
@@ -126,6 +130,30 @@ def test_a_retry_after_of_an_hour_ends_the_tries(tmp_path: Path) -> None:
         with pytest.raises(NoAnswerError, match="HTTP 429"):
             ask(make_questions(tmp_path, endpoint.url), patience)
     assert patience.waits_s == []
+
+
+def test_a_run_that_stops_ends_every_wait(tmp_path: Path) -> None:
+    async def stop_while_waiting() -> None:
+        is_waiting = asyncio.Event()
+
+        async def wait_for_ever(_: float) -> None:
+            is_waiting.set()
+            await asyncio.Event().wait()
+
+        config = questions.config
+        endpoint = Endpoint.open(config.generator, config.retries, sleep=wait_for_ever)
+        asking = asyncio.create_task(endpoint.ask(first_question(questions)))
+        await is_waiting.wait()
+        endpoint.hurry()
+        try:
+            await asking
+        finally:
+            await endpoint.close()
+
+    with scolding(429, {"error": {"message": "slow down"}}, {"retry-after": "300"}).serving() as scripted:
+        questions = make_questions(tmp_path, scripted.url)
+        with pytest.raises(NoAnswerError, match="HTTP 429"):
+            asyncio.run(stop_while_waiting())
 
 
 def test_a_key_that_is_not_there_is_missed_before_anybody_is_asked(tmp_path: Path) -> None:
