@@ -90,14 +90,19 @@ def new_file(final: Path) -> Iterator[Path]:
     fsync_directory(final.parent)
 
 
+def refuse_existing(final: Path) -> None:
+    """Refuse a name that is taken; long work asks this first, lest it be lost."""
+    if final.exists():
+        raise BadArtefactError(f"{final} exists already; choose another name or remove it")
+
+
 @contextmanager
 def new_directory(final: Path) -> Iterator[Path]:
     """Yield a temporary directory beside `final` that becomes `final` on success and vanishes on failure.
 
     `final` must not exist. Files are fsynced before the rename, the parent after it.
     """
-    if final.exists():
-        raise BadArtefactError(f"{final} exists already; choose another name or remove it")
+    refuse_existing(final)
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.parent / f"{_TEMPORARY_PREFIX}{final.name}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()

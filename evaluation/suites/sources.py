@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,14 +11,22 @@ from infembed.errors import AlteredArtefactError, MissingArtefactError
 
 
 def read_text(directory: Path, name: str) -> str:
+    """Read a file of a data set, gzipped or not, as text."""
+    try:
+        return read_bytes(directory, name).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise AlteredArtefactError(f"{directory / name} cannot be read: {error}; fetch the data set again") from error
+
+
+def read_bytes(directory: Path, name: str) -> bytes:
     """Read a file of a data set, gzipped or not."""
     path = directory / name
     if not path.is_file():
         raise MissingArtefactError(f"the data set has no {path}; docs/data.md says where to get it")
     data = path.read_bytes()
     try:
-        return (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8", errors="strict")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        return gzip.decompress(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
         raise AlteredArtefactError(f"{path} cannot be read: {error}; fetch the data set again") from error
 
 
@@ -27,7 +36,7 @@ def read_jsonl(directory: Path, name: str) -> Iterator[dict[str, Any]]:
     for number, line in enumerate(read_text(directory, name).removesuffix("\n").split("\n"), start=1):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise AlteredArtefactError(f"{directory / name} line {number} is not valid JSON: {error}") from error
         yield row
 

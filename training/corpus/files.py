@@ -5,7 +5,8 @@ A broken row never stops the reading and never vanishes: it goes to `Reading.qua
 
 import gzip
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -68,16 +69,19 @@ def read_corpus(path: Path, *, source: str | None = None, license_: str = "unkno
         return read_corpus(verify_corpus(path))
     if not path.is_file():
         raise MissingArtefactError(f"no corpus at {path}")
-    return _reading(raw_rows(path), {"source": source or path.name, "license": license_})
+    return _reading(raw_rows(path, columns=_COLUMNS), {"source": source or path.name, "license": license_})
 
 
-def raw_rows(path: Path) -> Iterator[tuple[int, object]]:
-    """Yield the number, from 1, and the contents of each row of a file; a `ValueError` stands for a broken line."""
+def raw_rows(path: Path, *, columns: Collection[str]) -> Iterator[tuple[int, object]]:
+    """Yield the number, from 1, and the contents of each row of a file; a `ValueError` says why one cannot be read.
+
+    `columns` are the names to read of a Parquet file; rows of JSON come as they are.
+    """
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz")):
-        return _json_rows(path)
+        return _json_rows(path, is_gzip=name.endswith(".gz"))
     if name.endswith(".parquet"):
-        return _parquet_rows(path)
+        return _parquet_rows(path, columns)
     raise BadConfigError(f"{path} is none of .jsonl, .jsonl.gz, .parquet or a corpus directory; convert it to one")
 
 
@@ -150,7 +154,7 @@ def _reading(raw: Iterable[tuple[int, object]], defaults: Mapping[str, str]) -> 
 def _rows(raw: Iterable[tuple[int, object]], defaults: Mapping[str, str], aside: list[Quarantined]) -> Iterator[Row]:
     for number, values in raw:
         if isinstance(values, ValueError):
-            aside.append(Quarantined(number, f"not valid JSON: {values}"))
+            aside.append(Quarantined(number, str(values)))
         elif not isinstance(values, dict):
             aside.append(Quarantined(number, f"a JSON {type(values).__name__}, expected an object"))
         else:
@@ -163,6 +167,7 @@ def _rows(raw: Iterable[tuple[int, object]], defaults: Mapping[str, str], aside:
 
 
 _OUR_NAMES = {"document": "document_positive", "query_id": "source_id", "qid": "source_id", "topic_id": "source_id"}
+_COLUMNS = frozenset({*Row.model_fields, *_OUR_NAMES})
 
 
 def _as_ours(values: dict[str, Any]) -> dict[str, Any]:
@@ -173,34 +178,46 @@ def _as_ours(values: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in renamed.items() if key in Row.model_fields and value is not None}
 
 
-def _json_rows(path: Path) -> Iterator[tuple[int, object]]:
+def _json_rows(path: Path, *, is_gzip: bool) -> Iterator[tuple[int, object]]:
     number = 0
     try:
-        with gzip.open(path, "rt", encoding="utf-8") if path.suffix == ".gz" else path.open(encoding="utf-8") as file:
+        with gzip.open(path) if is_gzip else path.open("rb") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     yield number, _parse(line)
-    except (UnicodeDecodeError, OSError, EOFError) as error:
-        raise BadArtefactError(f"{path} cannot be read after line {number}: {error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise BadArtefactError(f"{path} cannot be read after line {number}: {error}; copy it again") from error
 
 
-def _parse(line: str) -> object:
+def _parse(line: bytes) -> object:
     try:
-        return json.loads(line)
-    except ValueError as error:
-        return error
+        return json.loads(line.decode("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        return ValueError(f"not valid UTF-8: {error}")
+    except (ValueError, RecursionError) as error:
+        return ValueError(f"not valid JSON: {error}")
 
 
-def _parquet_rows(path: Path) -> Iterator[tuple[int, object]]:
+def _parquet_rows(path: Path, columns: Collection[str]) -> Iterator[tuple[int, object]]:
     try:
         with pq.ParquetFile(path) as file:
+            ours = [name for name in file.schema_arrow.names if name in columns]
             number = 0
-            for batch in file.iter_batches(batch_size=_BATCH_ROWS):
-                for row in batch.to_pylist():
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=ours):
+                for row in _records(batch):
                     number += 1
                     yield number, row
     except (pa.ArrowException, OSError) as error:
-        raise BadArtefactError(f"{path} is not a readable Parquet file: {error}") from error
+        raise BadArtefactError(f"{path} is not a readable Parquet file: {error}; copy it again") from error
+
+
+def _records(batch: pa.RecordBatch) -> list[object]:
+    try:
+        return list(batch.to_pylist())
+    except (ValueError, OverflowError) as error:  # text that is not UTF-8, a date beyond Python's
+        if batch.num_rows == 1:
+            return [ValueError(f"holds a value that cannot be read: {error}")]
+        return [record for place in range(batch.num_rows) for record in _records(batch.slice(place, 1))]
 
 
 def _batched(rows: Iterable[Row]) -> Iterator[list[Row]]:

@@ -61,7 +61,7 @@ def read_tasks(path: Path, *, types: Sequence[InstructionType], seed: int) -> Ta
     aside: list[Quarantined] = []
     first_seen: dict[tuple[str, str], int] = {}
     dealt = deal_types(types, seed=seed)
-    for number, values in raw_rows(path):
+    for number, values in raw_rows(path, columns=Pair.model_fields):
         pair = _read_pair(values)
         if isinstance(pair, str):
             aside.append(Quarantined(number, pair))
@@ -106,7 +106,7 @@ def _rounds(kinds: list[InstructionType], *, seed: int) -> Iterator[InstructionT
 
 def _read_pair(values: object) -> Pair | str:
     if isinstance(values, ValueError):
-        return f"not valid JSON: {values}"
+        return str(values)
     if not isinstance(values, dict):
         return f"a JSON {type(values).__name__}, expected an object"
     ours = {key: value for key, value in values.items() if key in Pair.model_fields and value is not None}

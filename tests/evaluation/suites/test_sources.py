@@ -18,7 +18,15 @@ def test_a_missing_file_leads_to_the_docs(tmp_path: Path) -> None:
         read_text(tmp_path, "a.txt")
 
 
-@pytest.mark.parametrize("data", [b"tea", gzip.compress(b"tea" * 100)[:-9], gzip.compress("tée".encode("latin-1"))])
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"tea",
+        gzip.compress(b"tea" * 100)[:-9],
+        gzip.compress(b"tea")[:10] + b"\x07",
+        gzip.compress("tée".encode("latin-1")),
+    ],
+)
 def test_a_file_that_is_no_gzipped_text_is_refused(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "a.gz").write_bytes(data)
     with pytest.raises(AlteredArtefactError, match="cannot be read"):

@@ -55,6 +55,37 @@ def test_broken_rows_are_set_aside_with_their_line_and_the_reason(tmp_path: Path
     assert "document_positive" in reading.quarantined[2].reason
 
 
+def test_a_line_that_is_no_text_or_no_json_costs_that_line_only(tmp_path: Path) -> None:
+    lines = [json.dumps(PUBLIC).encode(), b'{"document": "caf\xe9"}', b"[" * 100_000, json.dumps(PUBLIC).encode()]
+    (tmp_path / "rows.jsonl").write_bytes(b"\xef\xbb\xbf" + b"\n".join(lines))
+    reading = read_corpus(tmp_path / "rows.jsonl")
+    assert len(list(reading.rows)) == 2
+    assert [(found.number, found.reason.split(":")[0]) for found in reading.quarantined] == [
+        (2, "not valid UTF-8"),
+        (3, "not valid JSON"),
+    ]
+
+
+def test_a_parquet_text_that_is_not_utf8_costs_its_row_only(tmp_path: Path) -> None:
+    texts = pa.array([b"tea", b"caf\xe9", b"milk"])
+    table = pa.Table.from_pylist([PUBLIC] * 3).drop(["query_positive"])
+    table = table.append_column("query_positive", pa.Array.from_buffers(pa.string(), 3, texts.buffers()))
+    pq.write_table(table, tmp_path / "rows.parquet")
+    reading = read_corpus(tmp_path / "rows.parquet")
+    assert [row.query_positive for row in reading.rows] == ["tea", "milk"]
+    (found,) = reading.quarantined
+    assert found.number == 2
+    assert "cannot be read" in found.reason
+
+
+def test_other_columns_of_a_parquet_file_are_not_even_read(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist([PUBLIC]).append_column("made", pa.array([2**60], pa.timestamp("ms")))
+    pq.write_table(table, tmp_path / "rows.parquet")  # a date that Python has no value for
+    reading = read_corpus(tmp_path / "rows.parquet")
+    assert len(list(reading.rows)) == 1
+    assert reading.quarantined == []
+
+
 def test_a_corpus_reads_back_as_it_was_written(tmp_path: Path) -> None:
     rows = our_rows(5000)
     aside = [Quarantined(7, "no text")]
@@ -87,12 +118,14 @@ def test_what_cannot_be_read_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "rows.txt").write_text("x")
     (tmp_path / "rows.parquet").write_text("x")
     (tmp_path / "rows.jsonl.gz").write_text("x")
+    (tmp_path / "damaged.jsonl.gz").write_bytes(gzip.compress(b"x")[:10] + b"\x07")
     (tmp_path / "empty").mkdir()
     for name, error in (
         ("absent.jsonl", MissingArtefactError),
         ("rows.txt", BadConfigError),
         ("rows.parquet", BadArtefactError),
         ("rows.jsonl.gz", BadArtefactError),
+        ("damaged.jsonl.gz", BadArtefactError),
         ("empty", MissingArtefactError),
     ):
         with pytest.raises(error):

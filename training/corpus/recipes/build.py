@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.suites.splits import Split
-from infembed.artefacts import sha256_file
+from infembed.artefacts import refuse_existing, sha256_file
 from infembed.errors import MissingArtefactError
 from infembed.progress import Report
 from training.corpus.files import CorpusManifest, Quarantined, write_corpus
@@ -31,6 +31,7 @@ def build_corpus(
     recipes: Sequence[Recipe], data: Path, out: Path, *, split: Split, max_rows: int | None, progress: Report
 ) -> Built:
     """Build a corpus directory of one split; at most `max_rows` of each recipe, chosen by digest."""
+    refuse_existing(out)
     check_data(recipes, data)
     held_out = _held_out_documents(recipes, data, split, progress)
     selection = Selection(held_out, max_rows=max_rows)

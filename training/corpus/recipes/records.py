@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, PrivateAttr, ValidationError
 
-from evaluation.suites.sources import read_text
+from evaluation.suites.sources import read_bytes, read_text
 from infembed.config import explain
 from infembed.errors import AlteredArtefactError
 from training.corpus.files import Quarantined
@@ -31,7 +31,7 @@ V = TypeVar("V")
 
 def read_records(directory: Path, name: str, kind: type[R], aside: list[Quarantined]) -> Iterator[R]:
     """Read a JSONL file, gzipped or not; broken lines go to `aside` by their number."""
-    lines = read_text(directory, name).removesuffix("\n").split("\n")
+    lines = read_bytes(directory, name).removesuffix(b"\n").split(b"\n")
     return _checked(lines, name, kind.model_validate_json, aside)
 
 
@@ -55,7 +55,7 @@ def read_json(directory: Path, name: str) -> Any:
     """Read a JSON file, gzipped or not."""
     try:
         return json.loads(read_text(directory, name))
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise AlteredArtefactError(
             f"{directory / name} is not valid JSON: {error}; fetch the data set again"
         ) from error

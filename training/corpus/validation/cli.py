@@ -30,6 +30,8 @@ def validate(
     from training.corpus.validation.page import corpus_page
     from training.corpus.validation.report import validate_corpus
 
+    if html is not None and (html.is_dir() or not html.parent.is_dir()):
+        raise BadConfigError(f"--html {html} is not a file in a directory that exists; name one")
     console = plain_console(stderr=as_json)
     with show_progress(console, unit="steps") as progress:
         report = validate_corpus(path, report=progress)
@@ -64,9 +66,11 @@ def decontaminate(  # noqa: PLR0917 - the options of a command, given by name
     as_json: JsonOption = False,
 ) -> None:
     """Take out rows that share topics, queries or documents with evaluation suites; keeps them apart with reasons."""
+    from infembed.artefacts import refuse_existing
     from training.corpus.files import read_corpus, write_corpus
     from training.corpus.validation.decontamination import Contaminated, count_overlaps, decontaminate_rows
 
+    refuse_existing(out)
     protected, made_from = _protected(suite or [], data, topics or [], topic_id or [], share)
     reading = read_corpus(path)
     removed: dict[int, Contaminated] = {}

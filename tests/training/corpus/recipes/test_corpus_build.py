@@ -122,6 +122,11 @@ def test_missing_data_are_named_with_where_to_get_them(run: Run, data: Path, tmp
     assert not (tmp_path / "c").exists()
 
 
+def test_a_corpus_that_exists_is_refused_before_the_data_are_read(run: Run, tmp_path: Path) -> None:
+    line = _refusal(run("--recipe", "condaqa", "--data", tmp_path / "no-data", "--out", tmp_path))
+    assert "exists already" in line
+
+
 def test_without_a_data_directory_or_with_an_unknown_recipe_nothing_is_built(run: Run, tmp_path: Path) -> None:
     assert "set INFEMBED_DATA or --data" in _refusal(run("--recipe", "condaqa", "--out", tmp_path / "c"))
     line = _refusal(run("--recipe", "conda", "--data", tmp_path, "--out", tmp_path / "c"))

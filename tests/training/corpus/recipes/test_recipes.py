@@ -222,9 +222,9 @@ def test_pubmedqa_sections_that_overlap_never_withdraw_each_other(tmp_path: Path
 def test_a_broken_line_is_set_aside_and_the_others_are_used(name: str, file: str, tmp_path: Path) -> None:
     _WRITERS[name](tmp_path)
     path = tmp_path / name / file
-    path.write_bytes(gzip.compress(b'{"broken\n{"focus": 7}\n' + gzip.decompress(path.read_bytes())))
+    path.write_bytes(gzip.compress(b'{"broken\n{"focus": 7}\n{"focus": "\xff"}\n' + gzip.decompress(path.read_bytes())))
     made = _made(name, tmp_path, Split.TEST)
     aside = [found for found in made if isinstance(found, Quarantined)]
-    assert [found.number for found in aside] == [1, 2]
+    assert [found.number for found in aside] == [1, 2, 3]
     assert all(found.reason.startswith(f"{file}: ") for found in aside)
     assert len(made) > 2

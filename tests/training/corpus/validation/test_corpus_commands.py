@@ -63,6 +63,18 @@ def test_a_missing_corpus_is_one_sentence(tmp_path: Path) -> None:
     assert "no corpus at" in output
 
 
+def test_a_place_where_nothing_can_be_written_is_refused_before_the_work(tmp_path: Path) -> None:
+    for arguments in (
+        ("validate", tmp_path / "nothing.jsonl", "--html", tmp_path / "absent" / "page.html"),
+        ("validate", tmp_path / "nothing.jsonl", "--html", tmp_path),
+        ("decontaminate", tmp_path / "nothing.jsonl", "--topic-id", "q1", "--out", tmp_path),
+    ):
+        code, output = run(*arguments)
+        assert code == UNUSABLE
+        assert output.count("\n") == 1
+        assert "no corpus at" not in output
+
+
 def test_decontamination_keeps_the_removed_rows_with_reasons(tmp_path: Path) -> None:
     save_suite(suite(), tmp_path / "garden")
     path = write(tmp_path / "rows.jsonl", VALUES, {**VALUES, "document_positive": PAGE}, "{half")
