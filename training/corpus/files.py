@@ -61,13 +61,15 @@ class CorpusManifest(Config):
 
 
 def read_corpus(path: Path, *, source: str | None = None, license_: str = "unknown") -> Reading:
-    """Read a corpus directory, or a `.jsonl`, `.jsonl.gz` or `.parquet` file of rows.
+    """Read a corpus directory, a `.jsonl`, `.jsonl.gz` or `.parquet` file of rows, or `InF-IR/InF-IR` from the hub.
 
     `source` and `license_` are for files whose rows do not say, such as the public set's.
     """
     if path.is_dir():
         return read_corpus(verify_corpus(path))
     if not path.is_file():
+        if str(path) == PUBLIC_SET:
+            return read_public()
         raise MissingArtefactError(f"no corpus at {path}")
     return _reading(raw_rows(path, columns=_COLUMNS), {"source": source or path.name, "license": license_})
 
@@ -85,18 +87,22 @@ def raw_rows(path: Path, *, columns: Collection[str]) -> Iterator[tuple[int, obj
     raise BadConfigError(f"{path} is none of .jsonl, .jsonl.gz, .parquet or a corpus directory; convert it to one")
 
 
-def read_public(name: str = PUBLIC_SET, *, split: str = "msmarco", revision: str | None = None) -> Reading:
+def read_public(*, split: str = "msmarco", revision: str | None = None) -> Reading:
     """Load the public set from the hub by its own column names; only `msmarco` holds no FollowIR topics."""
+    defaults = {"source": f"{PUBLIC_SET}:{split}", "license": "see the data set's card"}
+    return _reading(_hub_rows(split, revision), defaults)
+
+
+def _hub_rows(split: str, revision: str | None) -> Iterator[tuple[int, object]]:
     from datasets import load_dataset
 
     try:
-        rows = load_dataset(name, split=split, revision=revision, streaming=True)
-    except (OSError, ConnectionError, ValueError) as error:
+        for number, row in enumerate(load_dataset(PUBLIC_SET, split=split, revision=revision, streaming=True), start=1):
+            yield number, dict(row)
+    except (OSError, ValueError) as error:
         raise MissingArtefactError(
-            f"{name} ({split}) cannot be fetched: {error}; download its files and pass their path instead"
+            f"{PUBLIC_SET} ({split}) cannot be fetched: {error}; download its files and pass their path instead"
         ) from error
-    defaults = {"source": f"{name}:{split}", "license": "see the data set's card"}
-    return _reading(((number, dict(row)) for number, row in enumerate(rows, start=1)), defaults)
 
 
 def write_corpus(

@@ -16,6 +16,15 @@ from infembed.config import Config
 
 MAX_CHARACTERS = 20_000
 """Longest text of a row; far beyond what an encoder reads, so more is a fault of the source."""
+TEXT_COLUMNS = (
+    "query_positive",
+    "instruction_positive",
+    "document_positive",
+    "query_negative",
+    "instruction_negative",
+    "hard_negative_document_1",
+    "hard_negative_document_2",
+)
 
 
 class InstructionType(StrEnum):
@@ -64,16 +73,7 @@ class Row(Config):
     domain: str | None = Field(default=None, description="the subject area, for splits by domain")
     source_id: str | None = Field(default=None, description="the query's or topic's id in its source, to exclude it by")
 
-    @field_validator(
-        "query_positive",
-        "instruction_positive",
-        "document_positive",
-        "query_negative",
-        "instruction_negative",
-        "hard_negative_document_1",
-        "hard_negative_document_2",
-        mode="before",
-    )
+    @field_validator(*TEXT_COLUMNS, mode="before")
     @classmethod
     def _blank_is_absent(cls, value: object) -> object:
         if isinstance(value, str):

@@ -1,5 +1,6 @@
 import gzip
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -39,6 +40,22 @@ def test_the_public_sets_columns_load_as_they_are(tmp_path: Path) -> None:
     assert row.source == "InF-IR/InF-IR:msmarco"
     assert len(row.pairs()) == 3
     assert reading.quarantined == []
+
+
+def test_the_public_set_is_fetched_by_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[str, str]] = []
+
+    def load_dataset(name: str, *, split: str, **_: object) -> Iterator[dict[str, str]]:
+        asked.append((name, split))
+        yield PUBLIC
+        raise ConnectionError("the hub went away")
+
+    monkeypatch.setattr("datasets.load_dataset", load_dataset)
+    reading = read_corpus(Path("InF-IR/InF-IR"))
+    assert next(reading.rows).source == "InF-IR/InF-IR:msmarco"
+    with pytest.raises(MissingArtefactError, match="the hub went away; download its files"):
+        next(reading.rows)
+    assert asked == [("InF-IR/InF-IR", "msmarco")]
 
 
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.jsonl.gz"])

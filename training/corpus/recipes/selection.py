@@ -8,21 +8,12 @@ from collections.abc import Set as AbstractSet
 from enum import StrEnum
 
 from evaluation.suites.draft import digest_number
-from training.corpus.rows import Row
+from training.corpus.rows import TEXT_COLUMNS, Row
 
 MAX_USES = 12
 """In how many rows of a corpus one document may stand."""
 
 _SPACES = re.compile(r"\s+")
-_TEXTS = (
-    "query_positive",
-    "instruction_positive",
-    "document_positive",
-    "query_negative",
-    "instruction_negative",
-    "hard_negative_document_1",
-    "hard_negative_document_2",
-)
 
 
 class Dropped(StrEnum):
@@ -75,4 +66,4 @@ def normalized(text: str) -> str:
 
 
 def _digest(row: Row) -> int:
-    return digest_number(json.dumps([normalized(getattr(row, name) or "") for name in _TEXTS]))
+    return digest_number(json.dumps([normalized(getattr(row, name) or "") for name in TEXT_COLUMNS]))

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from training.corpus.validation.report import CorpusReport
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
-CorpusArgument = Annotated[Path, typer.Argument(help="A corpus directory, or a .jsonl, .jsonl.gz or .parquet file.")]
+CorpusArgument = Annotated[
+    Path, typer.Argument(help="A corpus directory, a .jsonl, .jsonl.gz or .parquet file, or InF-IR/InF-IR.")
+]
 
 
 def validate(

@@ -12,20 +12,11 @@ from pydantic import Field
 from infembed.config import Config
 from infembed.progress import Report as Progress
 from training.corpus.files import Quarantined, read_corpus
-from training.corpus.rows import Row
+from training.corpus.rows import TEXT_COLUMNS, Row
 from training.corpus.texts import words
 from training.corpus.validation.checks import CHECKS, Finding, Problem
 from training.corpus.validation.telltales import telltale
 
-TEXT_COLUMNS = (
-    "query_positive",
-    "instruction_positive",
-    "document_positive",
-    "query_negative",
-    "instruction_negative",
-    "hard_negative_document_1",
-    "hard_negative_document_2",
-)
 HARD_NEGATIVES = ("hard_negative_document_1", "hard_negative_document_2")
 _EXAMPLES = 20
 
