@@ -1,0 +1,144 @@
+"""A batch of anchored pairs: which documents are no negatives for which query, and which instructions contrast.
+
+Rows give up to three pairs; all pairs of a row stand in the batch, so each is a hard negative of the others.
+"""
+
+import random
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from training.corpus.rows import AnchoredPair, Row
+
+
+@dataclass(frozen=True)
+class PairBatch:
+    """The pairs of some rows, and `variants`: for each pair, other pairs whose instruction its query gets in term I."""
+
+    pairs: tuple[AnchoredPair, ...]
+    variants: tuple[tuple[int, ...], ...]
+
+    @cached_property
+    def documents(self) -> tuple[str, ...]:
+        """The documents, each once, in order of first use."""
+        return tuple(dict.fromkeys(pair.document for pair in self.pairs))
+
+    @cached_property
+    def document_of_pair(self) -> tuple[int, ...]:
+        place = {document: number for number, document in enumerate(self.documents)}
+        return tuple(place[pair.document] for pair in self.pairs)
+
+    @cached_property
+    def queries(self) -> tuple[tuple[str, str | None], ...]:
+        """Every (query, instruction) to encode, each once: those of the pairs, then those that only term I needs."""
+        own = [(pair.query, pair.instruction) for pair in self.pairs]
+        mixed = [
+            (pair.query, self.pairs[other].instruction)
+            for pair, others in zip(self.pairs, self.variants, strict=True)
+            for other in others
+        ]
+        return tuple(dict.fromkeys([*own, *mixed]))
+
+    @cached_property
+    def query_of_pair(self) -> tuple[int, ...]:
+        return tuple(self._place[(pair.query, pair.instruction)] for pair in self.pairs)
+
+    @cached_property
+    def _place(self) -> dict[tuple[str, str | None], int]:
+        return {query: number for number, query in enumerate(self.queries)}
+
+    def variant_queries(self) -> Tensor:
+        """Return (B, K) places in `queries` of each pair's query under its variants' instructions; -1 where fewer."""
+        width = max((len(others) for others in self.variants), default=0)
+        table = torch.full((len(self.pairs), width), -1, dtype=torch.long)
+        for row, (pair, others) in enumerate(zip(self.pairs, self.variants, strict=True)):
+            for column, other in enumerate(others):
+                table[row, column] = self._place[(pair.query, self.pairs[other].instruction)]
+        return table
+
+
+def make_batch(rows: Sequence[Row], *, share: float, seed: int) -> PairBatch:
+    """Make a batch; term I draws a share of the batch's other instructions for each pair, always its row's own first.
+
+    A row's poisoned instruction is the one that matters most, so it is never left to chance. `share` 0: no variants.
+    """
+    pairs: list[AnchoredPair] = []
+    row_of: list[int] = []
+    for number, row in enumerate(rows):
+        pairs += row.pairs()
+        row_of += [number] * (len(pairs) - len(row_of))
+    draw = random.Random(seed)  # noqa: S311 - sampling, not secrets
+    variants = tuple(_variants(pairs, row_of, anchor, share=share, draw=draw) for anchor in range(len(pairs)))
+    return PairBatch(tuple(pairs), variants)
+
+
+def _variants(
+    pairs: Sequence[AnchoredPair], row_of: Sequence[int], anchor: int, *, share: float, draw: random.Random
+) -> tuple[int, ...]:
+    """Choose pairs whose instruction differs from the anchor's, one pair for each instruction."""
+    own = pairs[anchor].instruction
+    if own is None or share == 0:
+        return ()
+    others = {pair.instruction: number for number, pair in reversed(list(enumerate(pairs)))}
+    others = {text: number for text, number in others.items() if text is not None and text != own}
+    hard = [number for number in others.values() if row_of[number] == row_of[anchor]]
+    rest = [number for number in others.values() if row_of[number] != row_of[anchor]]
+    n_drawn = min(len(rest), max(0, round(share * len(pairs)) - len(hard)))
+    return (*hard, *draw.sample(rest, n_drawn))
+
+
+class Contrast(NamedTuple):
+    """Which pairs' documents, and which pairs' queries, are wrong for each anchor; (B, N) each, copies counted once."""
+
+    is_wrong_document_BN: Tensor
+    is_wrong_query_BN: Tensor
+
+
+def contrast(anchors: Sequence[AnchoredPair], pairs: Sequence[AnchoredPair]) -> Contrast:
+    """Tell negatives from what only looks like one, as far as the batch can know.
+
+    A document is right for an anchor where some pair says so: it has the document and the anchor's wish. Where either
+    side has no instruction the same query is enough: a plain query takes any document on its subject.
+    """
+    wish = _same([(a.query, a.instruction) for a in anchors], [(p.query, p.instruction) for p in pairs])
+    query = _same([a.query for a in anchors], [p.query for p in pairs])
+    is_plain = torch.tensor([a.instruction is None for a in anchors])[:, None]
+    is_other_plain = torch.tensor([p.instruction is None for p in pairs])[None, :]
+    document = _same([a.document for a in anchors], [p.document for p in pairs])
+    fits = document | wish | (query & (is_plain | is_other_plain))
+    same_document = _same([p.document for p in pairs], [p.document for p in pairs])
+    same_wish = _same([(p.query, p.instruction) for p in pairs], [(p.query, p.instruction) for p in pairs])
+    return Contrast(
+        ~_spread(fits, same_document) & _is_first(same_document), ~_spread(fits, same_wish) & _is_first(same_wish)
+    )
+
+
+def is_wrong_variant(batch: PairBatch) -> Tensor:
+    """Return (B, K): whether the pair's document is wrong for its query under each variant's instruction."""
+    right = {(pair.query, pair.instruction, pair.document) for pair in batch.pairs}
+    table = batch.variant_queries()
+    found = [
+        [place >= 0 and (*batch.queries[place], pair.document) not in right for place in table[row].tolist()]
+        for row, pair in enumerate(batch.pairs)
+    ]
+    return torch.tensor(found, dtype=torch.bool).reshape(table.shape)
+
+
+def _spread(fits_BN: Tensor, same_NN: Tensor) -> Tensor:
+    """What fits one copy fits all copies."""
+    return (fits_BN.float() @ same_NN.float()) > 0
+
+
+def _is_first(same_NN: Tensor) -> Tensor:
+    return same_NN.int().argmax(dim=1)[None, :] == torch.arange(len(same_NN))[None, :]
+
+
+def _same(one: Sequence[Hashable], other: Sequence[Hashable]) -> Tensor:
+    number: dict[Hashable, int] = {}
+    first = torch.tensor([number.setdefault(value, len(number)) for value in one], dtype=torch.long)
+    second = torch.tensor([number.setdefault(value, len(number)) for value in other], dtype=torch.long)
+    return first[:, None] == second[None, :]
