@@ -29,7 +29,8 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.encoder.parameters()).device
+        device: torch.device = next(self.encoder.parameters()).device
+        return device
 
     @property
     def n_positions(self) -> int:

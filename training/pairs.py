@@ -61,7 +61,7 @@ class PairBatch:
         return table
 
 
-def make_batch(rows: Sequence[Row], *, share: float, seed: int) -> PairBatch:
+def make_batch(rows: Sequence[Row], *, share: float, seed: int, with_instructions: bool = True) -> PairBatch:
     """Make a batch; term I draws a share of the batch's other instructions for each pair, always its row's own first.
 
     A row's poisoned instruction is the one that matters most, so it is never left to chance. `share` 0: no variants.
@@ -69,7 +69,7 @@ def make_batch(rows: Sequence[Row], *, share: float, seed: int) -> PairBatch:
     pairs: list[AnchoredPair] = []
     row_of: list[int] = []
     for number, row in enumerate(rows):
-        pairs += row.pairs()
+        pairs += row.pairs() if with_instructions else [pair._replace(instruction=None) for pair in row.pairs()]
         row_of += [number] * (len(pairs) - len(row_of))
     draw = random.Random(seed)  # noqa: S311 - sampling, not secrets
     variants = tuple(_variants(pairs, row_of, anchor, share=share, draw=draw) for anchor in range(len(pairs)))
@@ -129,7 +129,7 @@ def is_wrong_variant(batch: PairBatch) -> Tensor:
 
 
 def _spread(fits_BN: Tensor, same_NN: Tensor) -> Tensor:
-    """What fits one copy fits all copies."""
+    """Let what fits one copy fit all of them."""
     return (fits_BN.float() @ same_NN.float()) > 0
 
 
