@@ -104,6 +104,7 @@ class DataConfig(Config):
     balances_types: bool = Field(default=False, description="draw each instruction type of a source equally often")
     exclude_types: tuple[InstructionType, ...] = ()
     exclude_sources: tuple[str, ...] = ()
+    exclude_licenses: tuple[str, ...] = Field(default=(), description="rows whose licence contains one of these words")
     dev: tuple[str, ...] = Field(default=("inf-ir-mini",), min_length=1, description="corpora for early stopping")
     dev_rows: int = Field(default=300, ge=20, description="most rows of each dev source, chosen by digest")
 
