@@ -181,10 +181,11 @@ def test_the_other_instruction_of_the_row_is_always_drawn(share: float) -> None:
     """Also where another row brought the same text first."""
     rows = [*ROWS, _row(7, instruction_negative="other wish 2"), _row(8, instruction_positive="wish 3")]
     batch = make_batch(rows, share=share, seed=1)
-    opposite = {}
+    opposite: dict[AnchoredPair, str | None] = {}
     for row in rows:
         positive, poisoned, other_need = row.pairs()
-        opposite |= {positive: poisoned.instruction, poisoned: positive.instruction, other_need: poisoned.instruction}
+        opposite[positive] = opposite[other_need] = poisoned.instruction
+        opposite[poisoned] = positive.instruction
     for pair, drawn in zip(batch.pairs, _drawn(batch), strict=True):
         assert drawn[0] == opposite[pair]
 
