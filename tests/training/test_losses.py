@@ -39,11 +39,11 @@ I = instruction_negatives(VARIANTS, DOCUMENTS, EVERY)  # noqa: E741 - the paper'
 @pytest.mark.parametrize(
     ("terms", "expected"),
     [
-        # log(1 + e^(0 - 1)), log(1 + e^(0.6 - 0.8))
+        # by hand: log(1 + e^(0 - 1)), log(1 + e^(0.6 - 0.8))
         ([P], [0.313262, 0.598139]),
-        # log(1 + e^(0.6 - 1)), log(1 + e^(0 - 0.8))
+        # by hand: log(1 + e^(0.6 - 1)), log(1 + e^(0 - 0.8))
         ([IQ], [0.513015, 0.371101]),
-        # log(1 + e^(0.28 - 1)), log(1 + e^(-1 - 0.8))
+        # by hand: log(1 + e^(0.28 - 1)), log(1 + e^(-1 - 0.8))
         ([I], [0.396594, 0.152978]),
     ],
 )
@@ -59,13 +59,13 @@ def test_multi_sums_the_terms_and_uni_shares_one_denominator_with_the_positive_o
     multi = contrastive_loss(POSITIVE, [P, IQ], join=Join.MULTI, temperature=1.0)
     uni = contrastive_loss(POSITIVE, [P, IQ], join=Join.UNI, temperature=1.0)
     assert multi.tolist() == pytest.approx([0.313262 + 0.513015, 0.598139 + 0.371101], abs=1e-6)
-    # log(1 + e^-1 + e^-0.4), log(1 + e^-0.2 + e^-0.8)
+    # by hand: log(1 + e^-1 + e^-0.4), log(1 + e^-0.2 + e^-0.8)
     assert uni.tolist() == pytest.approx([0.712067, 0.818925], abs=1e-6)
 
 
 def test_temperature_divides_every_score() -> None:
     found = contrastive_loss(POSITIVE, [P], join=Join.MULTI, temperature=0.5)
-    # log(1 + e^((0 - 1) / 0.5)), log(1 + e^((0.6 - 0.8) / 0.5))
+    # by hand: log(1 + e^((0 - 1) / 0.5)), log(1 + e^((0.6 - 0.8) / 0.5))
     assert found.tolist() == pytest.approx([0.126928, 0.513015], abs=1e-6)
 
 
@@ -80,9 +80,7 @@ class Case:
             return torch.nn.functional.normalize(vectors, dim=-1)
 
         self.queries, self.documents, self.variants = unit(n_all), unit(n_all), unit(n, k)
-        self.masks = {
-            term: torch.rand(n, k if term is Term.I else n_all, generator=random) < density for term in Term
-        }
+        self.masks = {term: torch.rand(n, k if term is Term.I else n_all, generator=random) < density for term in Term}
         self.n = n
 
     def loss(self, terms: Sequence[Term], join: Join, temperature: float) -> Tensor:
@@ -103,9 +101,7 @@ class Case:
             below = {
                 Term.P: [self._exp(self.queries[i], p, temperature) for p in self._kept(Term.P, i, self.documents)],
                 Term.IQ: [self._exp(x, self.documents[i], temperature) for x in self._kept(Term.IQ, i, self.queries)],
-                Term.I: [
-                    self._exp(x, self.documents[i], temperature) for x in self._kept(Term.I, i, self.variants[i])
-                ],
+                Term.I: [self._exp(x, self.documents[i], temperature) for x in self._kept(Term.I, i, self.variants[i])],
             }
             groups = [below[term] for term in terms]
             if join is Join.UNI:
@@ -143,9 +139,7 @@ def test_every_combination_equals_the_formula_read_out(
 
 @pytest.mark.parametrize("join", Join)
 @pytest.mark.parametrize("terms", COMBINATIONS, ids="-".join)
-def test_an_anchor_without_negatives_costs_nothing_and_its_gradient_is_zero(
-    terms: Sequence[Term], join: Join
-) -> None:
+def test_an_anchor_without_negatives_costs_nothing_and_its_gradient_is_zero(terms: Sequence[Term], join: Join) -> None:
     case = Case(3, 4, 2, density=0.0, seed=1)
     leaves = (case.queries, case.documents, case.variants)
     for leaf in leaves:
