@@ -3,6 +3,7 @@
 Families differ in how they take masks and positions; everything that does is here. Legend: B rows, T tokens, D dim.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -29,7 +30,8 @@ class Backbone(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return next(self.encoder.parameters()).device
+        device: torch.device = next(self.encoder.parameters()).device
+        return device
 
     @property
     def n_positions(self) -> int:
@@ -113,22 +115,49 @@ class Loaded(NamedTuple):
 
 def load_backbone(path: str) -> Loaded:
     """Load a checkpoint directory or a hub name; refuses kinds of models that are not known to be read right."""
-    try:
-        config = AutoConfig.from_pretrained(path)
-        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True)
-        family = _family(path, config.model_type)
-        pooler = {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
-        encoder = AutoModel.from_pretrained(path, attn_implementation="sdpa", dtype=torch.float32, **pooler)
-    except OSError as error:
-        raise MissingArtefactError(f"no model at {path}: {str(error).splitlines()[0]}") from error
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise BadArtefactError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    config = _load("model", path, AutoConfig.from_pretrained)
+    family = _family(path, config.model_type)
+    tokenizer = _load("tokenizer", path, AutoTokenizer.from_pretrained, use_fast=True)
     if len(tokenizer) > config.vocab_size:
         raise BadArtefactError(
             f"the tokenizer of {path} knows {len(tokenizer):,} tokens, the model {config.vocab_size:,}: they do not "
             "belong together; give the model's own tokenizer"
         )
-    return Loaded(Backbone(encoder, family, pad_id=tokenizer.pad_token_id), tokenizer.backend_tokenizer)
+    # Nobody sees padding, so a tokenizer without it may pad with any token.
+    backbone = Backbone(_encoder(path, config.model_type), family, pad_id=tokenizer.pad_token_id or 0)
+    return Loaded(backbone, tokenizer.backend_tokenizer)
+
+
+def _encoder(path: str, model_type: str) -> PreTrainedModel:
+    pooler = {} if model_type == "modernbert" else {"add_pooling_layer": False}
+    encoder, report = _load(
+        "weights",
+        path,
+        AutoModel.from_pretrained,
+        attn_implementation="sdpa",
+        dtype=torch.float32,
+        output_loading_info=True,
+        **pooler,
+    )
+    if absent := sorted(report["missing_keys"]):
+        raise BadArtefactError(
+            f"the weights of {path} lack {len(absent)} tensors that its config.json calls for, {absent[0]} the first; "
+            "they would stay random. Give a whole checkpoint"
+        )
+    return encoder
+
+
+def _load(what: str, path: str, load: Callable[..., Any], **options: Any) -> Any:
+    try:
+        return load(path, **options)
+    except OSError as error:
+        raise MissingArtefactError(f"no {what} at {path}: {_in_one_line(error)}") from error
+    except Exception as error:  # transformers, tokenizers and safetensors share no base but Exception
+        raise BadArtefactError(f"the {what} at {path} cannot be loaded: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _family(path: str, model_type: str) -> Family:

@@ -135,7 +135,7 @@ def is_wrong_variant(batch: PairBatch) -> Tensor:
 
 
 def _spread(fits_BN: Tensor, same_NN: Tensor) -> Tensor:
-    """Take what fits one copy to fit all copies."""
+    """Let what fits one copy fit all of them."""
     return (fits_BN.float() @ same_NN.float()) > 0
 
 
