@@ -4,6 +4,7 @@ Families differ in how they take masks and positions; everything that does is he
 """
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -81,13 +82,15 @@ class ModernBertFamily:
         net: Any = encoder
         sees = mask[:, None, :, :] if mask.dim() == 3 else mask[:, None, None, :].expand(-1, 1, ids_BT.shape[1], -1)
         positions = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        is_near = (positions[:, None] - positions[None, :]).abs() <= net.config.local_attention // 2
+        distance = (positions[:, None] - positions[None, :]).abs()
+        # Padding far from the text sees itself: a token that sees nothing is NaN in some kernels, and NaN spreads.
+        sees_near = sees & (distance <= net.config.local_attention // 2) | (distance == 0)
         states: Tensor = net.embeddings(input_ids=ids_BT)
         for layer in net.layers:
             states = layer(
                 states,
                 attention_mask=_additive(sees, states.dtype),
-                sliding_window_mask=_additive(sees & is_near, states.dtype),
+                sliding_window_mask=_additive(sees_near, states.dtype),
                 position_ids=positions[None],
             )[0]
         normed: Tensor = net.final_norm(states)
@@ -115,6 +118,8 @@ class Loaded(NamedTuple):
 
 def load_backbone(path: str) -> Loaded:
     """Load a checkpoint directory or a hub name; refuses kinds of models that are not known to be read right."""
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise MissingArtefactError(f"no model at {path}: the directory has no config.json")
     config = _load("model", path, AutoConfig.from_pretrained)
     family = _family(path, config.model_type)
     tokenizer = _load("tokenizer", path, AutoTokenizer.from_pretrained, use_fast=True)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.training_rows import make_row
-from training.corpus.rows import AnchoredPair, Row
+from training.corpus.rows import AnchoredPair, InstructionType, Row
 from training.pairs import PairBatch, contrast, is_wrong_variant, make_batch
 
 
@@ -28,7 +28,11 @@ def _row(number: int, **changes: object) -> Row:
 
 def _plain_row(query: str, document: str) -> Row:
     return Row(
-        query_positive=query, document_positive=document, source="test", license="CC0-1.0", instruction_type="plain"
+        query_positive=query,
+        document_positive=document,
+        source="test",
+        license="CC0-1.0",
+        instruction_type=InstructionType.PLAIN,
     )
 
 
