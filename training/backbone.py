@@ -59,17 +59,21 @@ class Family(Protocol):
 class BertFamily:
     """BERT and what is built like it: E5, BGE, GTE, MiniLM (absolute positions from 0), XLM-R (after padding's)."""
 
-    def __init__(self, *, first_position: int = 0) -> None:
-        self._first = first_position
+    def __init__(self, *, starts_after_padding: bool = False) -> None:
+        self._starts_after_padding = starts_after_padding
 
     def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
-        positions = torch.arange(self._first, self._first + ids_BT.shape[1], device=ids_BT.device)
+        first = self._first_position(encoder.config)
+        positions = torch.arange(first, first + ids_BT.shape[1], device=ids_BT.device)
         output = encoder(input_ids=ids_BT, attention_mask=mask.long(), position_ids=positions[None].expand_as(ids_BT))
         states: Tensor = output.last_hidden_state
         return states
 
     def n_positions(self, config: Any) -> int:
-        return int(config.max_position_embeddings) - self._first
+        return int(config.max_position_embeddings) - self._first_position(config)
+
+    def _first_position(self, config: Any) -> int:
+        return int(config.pad_token_id) + 1 if self._starts_after_padding else 0
 
 
 class ModernBertFamily:
@@ -86,13 +90,12 @@ class ModernBertFamily:
         # Padding far from the text sees itself: a token that sees nothing is NaN in some kernels, and NaN spreads.
         sees_near = sees & (distance <= net.config.local_attention // 2) | (distance == 0)
         states: Tensor = net.embeddings(input_ids=ids_BT)
+        masks = {
+            "attention_mask": _additive(sees, states.dtype),
+            "sliding_window_mask": _additive(sees_near, states.dtype),
+        }
         for layer in net.layers:
-            states = layer(
-                states,
-                attention_mask=_additive(sees, states.dtype),
-                sliding_window_mask=_additive(sees_near, states.dtype),
-                position_ids=positions[None],
-            )[0]
+            states = layer(states, position_ids=positions[None], **masks)[0]
         normed: Tensor = net.final_norm(states)
         return normed
 
@@ -102,11 +105,11 @@ class ModernBertFamily:
 
 FAMILIES: dict[str, Family] = {
     "bert": BertFamily(),
-    "roberta": BertFamily(first_position=2),
-    "xlm-roberta": BertFamily(first_position=2),
+    "roberta": BertFamily(starts_after_padding=True),
+    "xlm-roberta": BertFamily(starts_after_padding=True),
     "modernbert": ModernBertFamily(),
 }
-"""By `model_type`; E5, BGE, GTE and MiniLM are `bert`. Positions of the RoBERTa kind begin after padding's id 1."""
+"""By `model_type`; E5, BGE, GTE and MiniLM are `bert`. Positions of the RoBERTa kind begin after padding's id."""
 
 
 class Loaded(NamedTuple):

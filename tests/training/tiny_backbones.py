@@ -27,7 +27,7 @@ def tiny_encoder(model_type: str, *, window: int = WINDOW) -> PreTrainedModel:
     config = {
         "bert": lambda: BertConfig(**_SIZES),
         "roberta": lambda: RobertaConfig(**_SIZES, pad_token_id=1),
-        "xlm-roberta": lambda: XLMRobertaConfig(**_SIZES, pad_token_id=1),
+        "xlm-roberta": lambda: XLMRobertaConfig(**_SIZES, pad_token_id=3),
         "modernbert": lambda: ModernBertConfig(
             **_SIZES,
             initializer_cutoff_factor=3.0,
