@@ -123,9 +123,12 @@ def contrast(anchors: Sequence[AnchoredPair], pairs: Sequence[AnchoredPair]) -> 
     )
 
 
-def is_wrong_variant(batch: PairBatch) -> Tensor:
-    """Return (B, K): whether the pair's document is wrong for its query under each variant's instruction."""
-    right = {(pair.query, pair.instruction, pair.document) for pair in batch.pairs}
+def is_wrong_variant(batch: PairBatch, pairs: Sequence[AnchoredPair]) -> Tensor:
+    """Return (B, K): whether no pair says that the anchor's document is right under a variant's instruction.
+
+    `pairs` are those of the whole step, as for `contrast`: another rank may know better.
+    """
+    right = set(pairs)
     table = batch.variant_queries()
     found = [
         [place >= 0 and (*batch.queries[place], pair.document) not in right for place in table[row].tolist()]
