@@ -61,7 +61,7 @@ class PairBatch:
         return table
 
 
-def make_batch(rows: Sequence[Row], *, share: float, seed: int) -> PairBatch:
+def make_batch(rows: Sequence[Row], *, share: float, seed: int, with_instructions: bool = True) -> PairBatch:
     """Make a batch; term I draws a share of the batch's other instructions for each pair, always its row's own first.
 
     A row's poisoned instruction is the one that matters most, so it is never left to chance. `share` 0: no variants.
@@ -69,7 +69,7 @@ def make_batch(rows: Sequence[Row], *, share: float, seed: int) -> PairBatch:
     pairs: list[AnchoredPair] = []
     row_of: list[range] = []
     for row in rows:
-        held = row.pairs()
+        held = row.pairs() if with_instructions else [pair._replace(instruction=None) for pair in row.pairs()]
         row_of += [range(len(pairs), len(pairs) + len(held))] * len(held)
         pairs += held
     draw = random.Random(seed)  # noqa: S311 - sampling, not secrets

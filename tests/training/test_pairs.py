@@ -226,6 +226,14 @@ def test_a_batch_of_plain_rows_has_no_variants() -> None:
     assert is_wrong_variant(batch, batch.pairs).shape == (2, 0)
 
 
+def test_a_batch_can_leave_its_instructions_out_as_the_ablation_without_them_does() -> None:
+    batch = make_batch([_row(1)], share=1.0, seed=0, with_instructions=False)
+    assert batch.queries == (("query 1", None), ("other query 1", None))
+    assert batch.variants == ((), (), ())
+    # Without the wishes nothing says that the first hard document is wrong.
+    assert _wrong_documents(batch.pairs)[0] == ["second hard document 1"]
+
+
 def test_a_variant_that_is_another_right_pair_is_masked() -> None:
     """The document of the first pair is right for the same query under the second row's instruction as well."""
     first = _row(1)
