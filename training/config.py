@@ -50,6 +50,8 @@ class ModelConfig(Config):
     def _fits_together(self) -> Self:
         if self.pools_instruction and self.fusion is not Fusion.PREFIX:
             raise ValueError(f"pools_instruction is a choice of fusion prefix, fusion is {self.fusion}")
+        if self.pools_instruction and self.pooling is Pooling.CLS:
+            raise ValueError("pools_instruction with pooling cls would pool the instruction's own first token alone")
         return self
 
     @property
