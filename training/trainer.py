@@ -173,6 +173,7 @@ def training_arguments(config: TrainConfig, out: Path) -> TrainingArguments:
         warmup_steps=round(steps.warmup_share * steps.max_steps),
         weight_decay=steps.weight_decay,
         max_grad_norm=steps.max_gradient_norm,
+        use_cpu=not torch.cuda.is_available(),
         bf16=steps.precision is Precision.BF16,
         fp16=steps.precision is Precision.FP16,
         seed=config.seed,
