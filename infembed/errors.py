@@ -14,6 +14,7 @@
     │   └── UntrustedArtefactError            no signature of the configured key
     ├── StorageError (OSError)                a full disk, or a place that cannot be written
     ├── ConflictError (RuntimeError)          somebody else changed the same thing first
+    ├── UnfinishedError (RuntimeError)        long work stopped before its end; the same command goes on with it
     ├── OverloadedError (RuntimeError)        try again later
     │   └── UnavailableError                  still loading, or shutting down
     ├── DeadlineExceededError (TimeoutError)  the caller's time ran out before the work began
@@ -80,6 +81,10 @@ class UntrustedArtefactError(BadArtefactError):
 
 class ConflictError(InfEmbedError, RuntimeError):
     """Somebody else changed the same thing first; nothing was done."""
+
+
+class UnfinishedError(InfEmbedError, RuntimeError):
+    """Long work stopped before its end, with what is done kept: the same command goes on with it."""
 
 
 class StorageError(InfEmbedError, OSError):

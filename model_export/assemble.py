@@ -19,6 +19,7 @@ from infembed.bundle import (
     MaxTokens,
     Pooling,
     Precision,
+    Tower,
     document_fingerprint,
     write_manifest,
 )
@@ -28,7 +29,8 @@ from infembed.inputs import Fusion
 from infembed.packaged import packaged_directory
 from infembed.vectors import FloatArray
 from infembed.weightfile import WEIGHTS_FILE, write_layout
-from model_export.weights import BertShape, bert_layout, write_weights
+from model_export.factors import FACTORS_FILE, Factors, merge
+from model_export.weights import QUERY_WEIGHTS_FILE, BertShape, bert_layout, query_layout, write_weights
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "all-minilm-l6-v2"
@@ -56,13 +58,19 @@ class Recipe(Config):
     pooling: Pooling
     max_tokens: MaxTokens
     default_fusion: Fusion
+    factors: Factors | None = Field(default=None, description="of a query tower of its own; None: one for both sides")
     weights_sha256: str = Field(description="of the weight file that assembly must produce")
     graphs_sha256: dict[str, str] = Field(description="by file name in the recipe's directory")
 
+    @property
+    def tower(self) -> Tower:
+        return Tower.SHARED if self.factors is None else Tower.FROZEN
+
     def graph_files(self, fusion: Fusion) -> dict[str, str]:
-        """Map the bundle's graph names to the recipe's files; `concat` reads one text with one graph."""
+        """Map the bundle's graph names to the recipe's files; `concat` reads one text with one graph a tower."""
         if fusion is Fusion.CONCAT:
-            return {"document.onnx": "document.onnx", "query.onnx": "document.onnx"}
+            text = "document.onnx" if self.tower is Tower.SHARED else "query.concat.onnx"
+            return {"document.onnx": "document.onnx", "query.onnx": text}
         parts = {part: f"{part.removesuffix('.onnx')}.{fusion}.onnx" for part in ("instruction.onnx", "query.onnx")}
         return {"document.onnx": "document.onnx", **parts}
 
@@ -90,15 +98,21 @@ def assemble(
     source = weights or find_base(recipe.base)
     checkpoint = _load_base(recipe.base, source)
     tensors = bert_layout(recipe.shape)
+    own = query_layout(recipe.shape) if recipe.factors else ()
     with new_directory(out) as directory:
         graphs = directory / Precision.FP32
         graphs.mkdir()
         for target, file in recipe.graph_files(fusion).items():
             _copy_checked(recipe_directory / file, graphs / target, recipe.graphs_sha256[file])
         _copy_checked(source / TOKENIZER_FILE, directory / TOKENIZER_FILE, recipe.base.tokenizer_sha256)
-        write_layout(graphs, [tensor.stored for tensor in tensors])
+        write_layout(graphs, [tensor.stored for tensor in (*tensors, *own)])
         write_weights(graphs / WEIGHTS_FILE, tensors, checkpoint)
         _require_digest(graphs / WEIGHTS_FILE, recipe.weights_sha256)
+        if recipe.factors is not None:
+            factors = recipe_directory / FACTORS_FILE
+            _require_digest(factors, recipe.factors.sha256)
+            write_weights(graphs / QUERY_WEIGHTS_FILE, own, merge(checkpoint, factors, scale=recipe.factors.scale))
+            _require_digest(graphs / QUERY_WEIGHTS_FILE, recipe.factors.weights_sha256)
         return write_manifest(directory, _manifest(recipe, fusion))
 
 
@@ -107,6 +121,7 @@ def _manifest(recipe: Recipe, fusion: Fusion) -> BundleManifest:
     return BundleManifest(
         name=f"{recipe.name}-{fusion}",
         fusion=fusion,
+        tower=recipe.tower,
         dim=shape.dim,
         pooling=recipe.pooling,
         n_positions=shape.n_positions,

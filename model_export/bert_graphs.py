@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from infembed.bundle import Pooling
+from infembed.bundle import Pooling, Tower
 from infembed.inputs import Fusion
 from infembed.weightfile import StoredTensor
-from model_export.weights import BertShape, TensorRecipe, bert_layout
+from model_export.weights import QUERY_TOWER, BertShape, TensorRecipe, bert_layout, query_layout
 
 OPSET = 17
 MICROSOFT = "com.microsoft"
@@ -29,6 +29,7 @@ class _Graph:
     """Nodes and initializers under construction; each method adds nodes and returns the output's name."""
 
     layout: dict[str, StoredTensor]
+    prefix: str = ""
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto] = field(default_factory=dict)
 
@@ -40,7 +41,8 @@ class _Graph:
         return name
 
     def weight(self, name: str) -> str:
-        """Declare a tensor of the weight file as an initializer."""
+        """Declare a tensor of the weight file as an initializer; the tower's own where it has one."""
+        name = self.prefix + name if self.prefix + name in self.layout else name
         if name not in self.initializers:
             stored = self.layout[name]
             tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=stored.shape)
@@ -78,20 +80,26 @@ class BertGraphs:
 
     shape: BertShape
     pooling: Pooling = Pooling.MEAN
+    tower: Tower = Tower.SHARED
 
     @property
     def layout(self) -> tuple[TensorRecipe, ...]:
-        return bert_layout(self.shape)
+        own = query_layout(self.shape) if self.tower is Tower.FROZEN else ()
+        return (*bert_layout(self.shape), *own)
 
-    def _start(self) -> _Graph:
-        return _Graph({recipe.stored.name: recipe.stored for recipe in self.layout})
+    def _start(self, *, is_query: bool = True) -> _Graph:
+        layout = {recipe.stored.name: recipe.stored for recipe in self.layout}
+        return _Graph(layout, prefix=QUERY_TOWER if is_query else "")
 
     def document(self) -> onnx.ModelProto:
         """`input_ids`, `attention_mask` (B, T) -> `embedding` (B, D), not normalised."""
-        graph = self._start()
+        return self._text("document", is_query=False)
+
+    def _text(self, name: str, *, is_query: bool) -> onnx.ModelProto:
+        graph = self._start(is_query=is_query)
         states = self._encode(graph)
         self._pool(graph, states)
-        return graph.model("document", _tokens("B", "T"), [_floats("embedding", "B", self.shape.dim)])
+        return graph.model(name, _tokens("B", "T"), [_floats("embedding", "B", self.shape.dim)])
 
     def instruction(self, fusion: Fusion) -> onnx.ModelProto:
         """`input_ids`, `attention_mask` (U, I) -> `instruction_state`.
@@ -116,9 +124,9 @@ class BertGraphs:
         Inputs besides the tokens (B, T): `instruction_state` (U, ...), `instruction_mask` (U, I) and
         `instruction_index` (B,), the state each row uses. A row of the mask without a one is "no instruction".
         """
-        graph = self._start()
         if fusion is Fusion.CONCAT:
-            return self.document()
+            return self._text("document" if self.tower is Tower.SHARED else "query", is_query=True)
+        graph = self._start()
         if fusion is Fusion.PREFIX:
             self._pool(graph, self._encode_after_instruction(graph))
             shape = self.shape

@@ -2,17 +2,28 @@
 
 import json
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 from safetensors.numpy import load_file
 
 from infembed.artefacts import sha256_file
-from infembed.bundle import MaxTokens, Pooling
+from infembed.bundle import MaxTokens, Pooling, Tower
 from infembed.inputs import Fusion
+from infembed.vectors import FloatArray
 from infembed.weightfile import WEIGHTS_FILE
 from model_export.assemble import CHECKPOINT_FILE, RECIPE_FILE, BaseWeights, Recipe
 from model_export.bert_graphs import BertGraphs
-from model_export.weights import BertShape, write_weights
+from model_export.factors import FACTORS_FILE, Factors, merge, write_factors
+from model_export.weights import BertShape, TensorRecipe, bert_layout, query_layout, write_weights
+
+
+class TrainedFactors(NamedTuple):
+    """A trained query tower: factors by name, and what multiplies their products."""
+
+    tensors: Mapping[str, FloatArray]
+    scale: float
 
 
 def write_recipe(
@@ -23,21 +34,33 @@ def write_recipe(
     pooling: Pooling,
     max_tokens: MaxTokens,
     default_fusion: Fusion,
+    trained: TrainedFactors | None = None,
 ) -> Recipe:
-    """Write `recipe.json` and the graphs of every fusion into `directory`, overwriting what is there."""
+    """Write `recipe.json` and the graphs of every fusion into `directory`, overwriting what is there.
+
+    `trained` makes the recipe one of a trained query tower: the factors are kept beside the graphs.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     shape = BertShape.from_config(json.loads((checkpoint / "config.json").read_text(encoding="utf-8")))
-    graphs = BertGraphs(shape, pooling)
+    graphs = BertGraphs(shape, pooling, Tower.FROZEN if trained else Tower.SHARED)
     models = {"document.onnx": graphs.document()}
+    if trained is not None:
+        models["query.concat.onnx"] = graphs.query(Fusion.CONCAT)
     for fusion in (Fusion.PREFIX, Fusion.ATTENTION):
         models[f"instruction.{fusion}.onnx"] = graphs.instruction(fusion)
         models[f"query.{fusion}.onnx"] = graphs.query(fusion)
     for name, model in models.items():
         (directory / name).write_bytes(model.SerializeToString(deterministic=True))
-    with tempfile.TemporaryDirectory() as scratch:
-        weights = Path(scratch) / WEIGHTS_FILE
-        write_weights(weights, graphs.layout, load_file(checkpoint / CHECKPOINT_FILE))
-        weights_sha256 = sha256_file(weights)
+    base_weights = load_file(checkpoint / CHECKPOINT_FILE)
+    weights_sha256 = _digest(bert_layout(shape), base_weights)
+    factors = None
+    if trained is not None:
+        file = directory / FACTORS_FILE
+        write_factors(file, trained.tensors)
+        merged = merge(base_weights, file, scale=trained.scale)
+        factors = Factors(
+            sha256=sha256_file(file), scale=trained.scale, weights_sha256=_digest(query_layout(shape), merged)
+        )
     recipe = Recipe(
         name=directory.name,
         base=base,
@@ -45,11 +68,20 @@ def write_recipe(
         pooling=pooling,
         max_tokens=max_tokens,
         default_fusion=default_fusion,
+        factors=factors,
         weights_sha256=weights_sha256,
         graphs_sha256={name: sha256_file(directory / name) for name in sorted(models)},
     )
     (directory / RECIPE_FILE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return recipe
+
+
+def _digest(layout: Sequence[TensorRecipe], tensors: Mapping[str, FloatArray]) -> str:
+    """Digest the weight file that assembly will have to produce."""
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch) / WEIGHTS_FILE
+        write_weights(path, layout, tensors)
+        return sha256_file(path)
 
 
 def minilm_base() -> BaseWeights:

@@ -1,10 +1,11 @@
 """Where each tensor of a checkpoint lies in a bundle's weight file.
 
-All graphs of a tower read one `weights.bin`. The layout is fixed by the architecture alone, so that a bundle
-can be assembled from base weights without torch and still be byte for byte what a full export writes.
+All graphs read one `weights.bin`; where queries have a tower of their own (docs/decisions/0008) its layers lie in
+`query.bin`. The layout is fixed by the architecture alone, so that a bundle can be assembled from base weights without
+torch and still be byte for byte what a full export writes.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -14,9 +15,12 @@ import numpy as np
 from infembed.config import Config
 from infembed.errors import MismatchedArtefactError
 from infembed.vectors import FloatArray
-from infembed.weightfile import StoredTensor
+from infembed.weightfile import WEIGHTS_FILE, StoredTensor
 
 _ALIGNMENT = 64
+QUERY_TOWER = "query."
+"""Begins the names of a query tower's own tensors."""
+QUERY_WEIGHTS_FILE = "query.bin"
 
 
 class Transform(StrEnum):
@@ -79,10 +83,24 @@ class BertShape(Config):
 
 def bert_layout(shape: BertShape) -> tuple[TensorRecipe, ...]:
     """Lay out a BERT encoder: embeddings first, then layer by layer, query, key and value side by side."""
+    return _lay_out(_bert_tensors(shape), file=WEIGHTS_FILE)
+
+
+def query_layout(shape: BertShape) -> tuple[TensorRecipe, ...]:
+    """Lay out the layers of a query tower of its own; the embeddings are those of the document tower."""
+    layers = (
+        (f"{QUERY_TOWER}{name}", dims, sources, transform)
+        for name, dims, sources, transform in _bert_tensors(shape)
+        if name.startswith("layer.")
+    )
+    return _lay_out(layers, file=QUERY_WEIGHTS_FILE)
+
+
+def _lay_out(tensors: Iterable["_Row"], *, file: str) -> tuple[TensorRecipe, ...]:
     recipes = []
     offset = 0
-    for name, dims, sources, transform in _bert_tensors(shape):
-        stored = StoredTensor(name=name, shape=dims, offset=-(-offset // _ALIGNMENT) * _ALIGNMENT)
+    for name, dims, sources, transform in tensors:
+        stored = StoredTensor(name=name, file=file, shape=dims, offset=-(-offset // _ALIGNMENT) * _ALIGNMENT)
         recipes.append(TensorRecipe(stored, sources, transform))
         offset = stored.offset + stored.size_bytes
     return tuple(recipes)

@@ -1,4 +1,4 @@
-"""`infembed corpus`: build and check the corpora that models are trained on."""
+"""`infembed corpus`: build, synthesize and check the corpora that models are trained on."""
 
 import json
 from pathlib import Path
@@ -10,12 +10,14 @@ from evaluation.suites.splits import Split
 from infembed.errors import MissingArtefactError
 from infembed.terminal import plain_console
 from training.corpus.validation.cli import decontaminate, validate
+from training.synthesis.cli import synthesize
 
-app = typer.Typer(help="Build and check training corpora.", no_args_is_help=True)
+app = typer.Typer(help="Build, synthesize and check training corpora.", no_args_is_help=True)
 
 
 app.command()(validate)
 app.command()(decontaminate)
+app.command()(synthesize)
 
 
 @app.command()

@@ -68,12 +68,16 @@ def read_corpus(path: Path, *, source: str | None = None, license_: str = "unkno
         return read_corpus(verify_corpus(path))
     if not path.is_file():
         raise MissingArtefactError(f"no corpus at {path}")
-    defaults = {"source": source or path.name, "license": license_}
+    return _reading(raw_rows(path), {"source": source or path.name, "license": license_})
+
+
+def raw_rows(path: Path) -> Iterator[tuple[int, object]]:
+    """Yield the number, from 1, and the contents of each row of a file; a `ValueError` stands for a broken line."""
     name = path.name.lower()
     if name.endswith((".jsonl", ".jsonl.gz")):
-        return _reading(_json_rows(path), defaults)
+        return _json_rows(path)
     if name.endswith(".parquet"):
-        return _reading(_parquet_rows(path), defaults)
+        return _parquet_rows(path)
     raise BadConfigError(f"{path} is none of .jsonl, .jsonl.gz, .parquet or a corpus directory; convert it to one")
 
 

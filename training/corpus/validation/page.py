@@ -75,6 +75,7 @@ def _ranges(lengths: Mapping[str, Lengths]) -> Markup:
         axes.set_yticks(places, list(lengths))
         axes.set_ylim(len(lengths) - 0.4, -0.6)
         axes.set_xscale("symlog", linthresh=10)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:,.0f}")
         axes.set_xlabel("words: least to most, 5 to 95 % (thick), median (dot)")
 
     return draw(words, paint, height_in=0.7 + 0.32 * len(lengths))

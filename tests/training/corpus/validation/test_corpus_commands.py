@@ -45,6 +45,7 @@ def test_json_and_page_carry_the_same_counts(tmp_path: Path) -> None:
     assert report["lengths"]["query_positive"]["n_texts"] == 3
     assert "the same as row 1" in page
     assert "<b>$x_1$" not in page
+    assert "mathdefault" not in page
     assert "http" not in page.replace("http://www.w3.org", "")
 
 

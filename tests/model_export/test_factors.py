@@ -1,0 +1,137 @@
+"""A trained query tower in a recipe: merged without torch, the same bits everywhere, and equal to what was trained."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from infembed.artefacts import sha256_file
+from infembed.bundle import Bundle, MaxTokens, Pooling, Tower
+from infembed.encoder import OnnxEncoder
+from infembed.errors import AlteredArtefactError, MismatchedArtefactError
+from infembed.inputs import Fusion, InputType, TextInput
+from infembed.vectors import FloatArray
+from model_export.assemble import BaseWeights, assemble
+from model_export.factors import FACTORS_FILE, merge, write_factors
+from model_export.recipe import TrainedFactors, write_recipe
+from tests.tiny import CONFIG, make_checkpoint, make_tiny_bundle
+
+QUERY = TextInput("how to bake bread", InputType.QUERY, "only for the beginner")
+PLAIN = TextInput("how to bake bread", InputType.QUERY)
+DOCUMENT = TextInput("bread and flour in the oven")
+RANK = 4
+
+
+def random_factors(*, seed: int = 3) -> dict[str, FloatArray]:
+    dim, inner = int(str(CONFIG["hidden_size"])), int(str(CONFIG["intermediate_size"]))
+    matrices = {
+        "attention.self.query": (dim, dim),
+        "attention.self.value": (dim, dim),
+        "attention.output.dense": (dim, dim),
+        "intermediate.dense": (inner, dim),
+        "output.dense": (dim, inner),
+    }
+    rng = np.random.default_rng(seed)
+    found: dict[str, FloatArray] = {}
+    for layer in range(int(str(CONFIG["num_hidden_layers"]))):
+        for name, (n_out, n_in) in matrices.items():
+            place = f"encoder.layer.{layer}.{name}"
+            found[f"{place}.lora_A.weight"] = rng.normal(0, 0.3, (RANK, n_in)).astype(np.float32)
+            found[f"{place}.lora_B.weight"] = rng.normal(0, 0.3, (n_out, RANK)).astype(np.float32)
+    return found
+
+
+def make_bundle(checkpoint: Path, directory: Path, *, fusion: Fusion, trained: TrainedFactors | None = None) -> Path:
+    """A recipe of a checkpoint, with factors or without, and the bundle assembled from it."""
+    write_recipe(
+        directory / "recipe",
+        base=BaseWeights(
+            package="absent",
+            requirement="absent==0",
+            directory=".",
+            model_sha256=sha256_file(checkpoint / "model.safetensors"),
+            tokenizer_sha256=sha256_file(checkpoint / "tokenizer.json"),
+            licence="none",
+        ),
+        checkpoint=checkpoint,
+        pooling=Pooling.MEAN,
+        max_tokens=MaxTokens(document=48, query=32, instruction=32),
+        default_fusion=fusion,
+        trained=trained,
+    )
+    assemble(directory / "recipe", directory / "bundle", weights=checkpoint)
+    return directory / "bundle"
+
+
+def make_trained(directory: Path, *, fusion: Fusion = Fusion.PREFIX) -> Path:
+    checkpoint = make_checkpoint(directory / "checkpoint")
+    return make_bundle(checkpoint, directory, fusion=fusion, trained=TrainedFactors(random_factors(), scale=2.0))
+
+
+def merged_checkpoint(trained: Path, directory: Path) -> Path:
+    """The tiny checkpoint with the recipe's factors added up, as if all of it had been trained."""
+    checkpoint = make_checkpoint(directory)
+    base = load_file(checkpoint / "model.safetensors")
+    save_file(merge(base, trained.parent / "recipe" / FACTORS_FILE, scale=2.0), checkpoint / "model.safetensors")
+    return checkpoint
+
+
+@pytest.mark.parametrize("fusion", list(Fusion))
+def test_queries_use_the_trained_tower_and_documents_the_base(tmp_path: Path, fusion: Fusion) -> None:
+    bundle = make_trained(tmp_path / "trained", fusion=fusion)
+    base = OnnxEncoder.open(make_tiny_bundle(tmp_path / "base", fusion=fusion))
+    whole = make_bundle(merged_checkpoint(bundle, tmp_path / "merged"), tmp_path / "whole", fusion=fusion)
+    found, wanted = OnnxEncoder.open(bundle), OnnxEncoder.open(whole)
+    for query in (QUERY, PLAIN):
+        np.testing.assert_allclose(found.encode_queries([query]), wanted.encode_queries([query]), atol=2e-6)
+        assert np.abs(found.encode_queries([query]) - base.encode_queries([query])).max() > 1e-2
+    np.testing.assert_array_equal(found.encode_documents([DOCUMENT.text]), base.encode_documents([DOCUMENT.text]))
+
+
+def test_an_index_of_the_base_model_stays_valid(tmp_path: Path) -> None:
+    trained = Bundle.open(make_trained(tmp_path / "trained")).manifest
+    base = Bundle.open(make_tiny_bundle(tmp_path / "base")).manifest
+    assert trained.tower is Tower.FROZEN
+    assert trained.document_fingerprint == base.document_fingerprint
+
+
+def test_embeddings_are_stored_once(tmp_path: Path) -> None:
+    bundle = make_trained(tmp_path)
+    layout = json.loads((bundle / "fp32" / "weights.json").read_text())
+    own = {tensor["name"] for tensor in layout if tensor["file"] == "query.bin"}
+    assert own
+    assert all(name.startswith("query.layer.") for name in own)
+
+
+def test_sums_of_half_precision_products_do_not_depend_on_their_order(tmp_path: Path) -> None:
+    """What makes the digest of the merged weights the same on every machine."""
+    factors = {name: array * 50 for name, array in random_factors().items()}
+    write_factors(tmp_path / FACTORS_FILE, factors)
+    halves = load_file(tmp_path / FACTORS_FILE)
+    down = halves["encoder.layer.0.intermediate.dense.lora_A.weight"].astype(np.float64)
+    up = halves["encoder.layer.0.intermediate.dense.lora_B.weight"].astype(np.float64)
+    order = np.random.default_rng(0).permutation(RANK)
+    one_by_one = np.zeros((len(up), down.shape[1]))
+    for place in order:
+        one_by_one += np.outer(up[:, place], down[place])
+    np.testing.assert_array_equal(up @ down, one_by_one)
+
+
+def test_altered_factors_are_refused(tmp_path: Path) -> None:
+    make_trained(tmp_path)
+    file = tmp_path / "recipe" / FACTORS_FILE
+    file.write_bytes(file.read_bytes()[:-1] + b"\0")
+    with pytest.raises(AlteredArtefactError):
+        assemble(tmp_path / "recipe", tmp_path / "again", weights=tmp_path / "checkpoint")
+    assert not (tmp_path / "again").exists()
+
+
+def test_factors_of_another_model_are_refused(tmp_path: Path) -> None:
+    base = load_file(make_checkpoint(tmp_path) / "model.safetensors")
+    strange = {"encoder.layer.9.output.dense.lora_A.weight": np.zeros((4, 64), np.float32)}
+    strange["encoder.layer.9.output.dense.lora_B.weight"] = np.zeros((32, 4), np.float32)
+    write_factors(tmp_path / FACTORS_FILE, strange)
+    with pytest.raises(MismatchedArtefactError, match=r"encoder\.layer\.9\.output\.dense\.weight"):
+        merge(base, tmp_path / FACTORS_FILE, scale=1.0)
