@@ -3,6 +3,8 @@
 Families differ in how they take masks and positions; everything that does is here. Legend: B rows, T tokens, D dim.
 """
 
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -57,17 +59,21 @@ class Family(Protocol):
 class BertFamily:
     """BERT and what is built like it: E5, BGE, GTE, MiniLM (absolute positions from 0), XLM-R (after padding's)."""
 
-    def __init__(self, *, first_position: int = 0) -> None:
-        self._first = first_position
+    def __init__(self, *, starts_after_padding: bool = False) -> None:
+        self._starts_after_padding = starts_after_padding
 
     def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
-        positions = torch.arange(self._first, self._first + ids_BT.shape[1], device=ids_BT.device)
+        first = self._first_position(encoder.config)
+        positions = torch.arange(first, first + ids_BT.shape[1], device=ids_BT.device)
         output = encoder(input_ids=ids_BT, attention_mask=mask.long(), position_ids=positions[None].expand_as(ids_BT))
         states: Tensor = output.last_hidden_state
         return states
 
     def n_positions(self, config: Any) -> int:
-        return int(config.max_position_embeddings) - self._first
+        return int(config.max_position_embeddings) - self._first_position(config)
+
+    def _first_position(self, config: Any) -> int:
+        return int(config.pad_token_id) + 1 if self._starts_after_padding else 0
 
 
 class ModernBertFamily:
@@ -80,15 +86,16 @@ class ModernBertFamily:
         net: Any = encoder
         sees = mask[:, None, :, :] if mask.dim() == 3 else mask[:, None, None, :].expand(-1, 1, ids_BT.shape[1], -1)
         positions = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        is_near = (positions[:, None] - positions[None, :]).abs() <= net.config.local_attention // 2
+        distance = (positions[:, None] - positions[None, :]).abs()
+        # Padding far from the text sees itself: a token that sees nothing is NaN in some kernels, and NaN spreads.
+        sees_near = sees & (distance <= net.config.local_attention // 2) | (distance == 0)
         states: Tensor = net.embeddings(input_ids=ids_BT)
+        masks = {
+            "attention_mask": _additive(sees, states.dtype),
+            "sliding_window_mask": _additive(sees_near, states.dtype),
+        }
         for layer in net.layers:
-            states = layer(
-                states,
-                attention_mask=_additive(sees, states.dtype),
-                sliding_window_mask=_additive(sees & is_near, states.dtype),
-                position_ids=positions[None],
-            )[0]
+            states = layer(states, position_ids=positions[None], **masks)[0]
         normed: Tensor = net.final_norm(states)
         return normed
 
@@ -98,11 +105,11 @@ class ModernBertFamily:
 
 FAMILIES: dict[str, Family] = {
     "bert": BertFamily(),
-    "roberta": BertFamily(first_position=2),
-    "xlm-roberta": BertFamily(first_position=2),
+    "roberta": BertFamily(starts_after_padding=True),
+    "xlm-roberta": BertFamily(starts_after_padding=True),
     "modernbert": ModernBertFamily(),
 }
-"""By `model_type`; E5, BGE, GTE and MiniLM are `bert`. Positions of the RoBERTa kind begin after padding's id 1."""
+"""By `model_type`; E5, BGE, GTE and MiniLM are `bert`. Positions of the RoBERTa kind begin after padding's id."""
 
 
 class Loaded(NamedTuple):
@@ -114,22 +121,51 @@ class Loaded(NamedTuple):
 
 def load_backbone(path: str) -> Loaded:
     """Load a checkpoint directory or a hub name; refuses kinds of models that are not known to be read right."""
-    try:
-        config = AutoConfig.from_pretrained(path)
-        tokenizer = AutoTokenizer.from_pretrained(path, use_fast=True)
-        family = _family(path, config.model_type)
-        pooler = {} if config.model_type == "modernbert" else {"add_pooling_layer": False}
-        encoder = AutoModel.from_pretrained(path, attn_implementation="sdpa", dtype=torch.float32, **pooler)
-    except OSError as error:
-        raise MissingArtefactError(f"no model at {path}: {str(error).splitlines()[0]}") from error
-    except (ValueError, RuntimeError, KeyError) as error:
-        raise BadArtefactError(f"{path} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise MissingArtefactError(f"no model at {path}: the directory has no config.json")
+    config = _load("model", path, AutoConfig.from_pretrained)
+    family = _family(path, config.model_type)
+    tokenizer = _load("tokenizer", path, AutoTokenizer.from_pretrained, use_fast=True)
     if len(tokenizer) > config.vocab_size:
         raise BadArtefactError(
             f"the tokenizer of {path} knows {len(tokenizer):,} tokens, the model {config.vocab_size:,}: they do not "
             "belong together; give the model's own tokenizer"
         )
-    return Loaded(Backbone(encoder, family, pad_id=tokenizer.pad_token_id), tokenizer.backend_tokenizer)
+    # Nobody sees padding, so a tokenizer without it may pad with any token.
+    backbone = Backbone(_encoder(path, config.model_type), family, pad_id=tokenizer.pad_token_id or 0)
+    return Loaded(backbone, tokenizer.backend_tokenizer)
+
+
+def _encoder(path: str, model_type: str) -> PreTrainedModel:
+    pooler = {} if model_type == "modernbert" else {"add_pooling_layer": False}
+    encoder, report = _load(
+        "weights",
+        path,
+        AutoModel.from_pretrained,
+        attn_implementation="sdpa",
+        dtype=torch.float32,
+        output_loading_info=True,
+        **pooler,
+    )
+    if absent := sorted(report["missing_keys"]):
+        raise BadArtefactError(
+            f"the weights of {path} lack {len(absent)} tensors that its config.json calls for, {absent[0]} the first; "
+            "they would stay random. Give a whole checkpoint"
+        )
+    return encoder
+
+
+def _load(what: str, path: str, load: Callable[..., Any], **options: Any) -> Any:
+    try:
+        return load(path, **options)
+    except OSError as error:
+        raise MissingArtefactError(f"no {what} at {path}: {_in_one_line(error)}") from error
+    except Exception as error:  # transformers, tokenizers and safetensors share no base but Exception
+        raise BadArtefactError(f"the {what} at {path} cannot be loaded: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _family(path: str, model_type: str) -> Family:

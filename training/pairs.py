@@ -4,7 +4,7 @@ Rows give up to three pairs; all pairs of a row stand in the batch, so each is a
 """
 
 import random
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
@@ -67,28 +67,34 @@ def make_batch(rows: Sequence[Row], *, share: float, seed: int, with_instruction
     A row's poisoned instruction is the one that matters most, so it is never left to chance. `share` 0: no variants.
     """
     pairs: list[AnchoredPair] = []
-    row_of: list[int] = []
-    for number, row in enumerate(rows):
-        pairs += row.pairs() if with_instructions else [pair._replace(instruction=None) for pair in row.pairs()]
-        row_of += [number] * (len(pairs) - len(row_of))
+    row_of: list[range] = []
+    for row in rows:
+        held = row.pairs() if with_instructions else [pair._replace(instruction=None) for pair in row.pairs()]
+        row_of += [range(len(pairs), len(pairs) + len(held))] * len(held)
+        pairs += held
     draw = random.Random(seed)  # noqa: S311 - sampling, not secrets
-    variants = tuple(_variants(pairs, row_of, anchor, share=share, draw=draw) for anchor in range(len(pairs)))
-    return PairBatch(tuple(pairs), variants)
+    n_wanted = round(share * len(pairs))
+    first = _first_of_each_instruction(pairs, range(len(pairs)))
+
+    def variants_of(pair: AnchoredPair, row: range) -> tuple[int, ...]:
+        if pair.instruction is None or share == 0:
+            return ()
+        of_row = _first_of_each_instruction(pairs, row)
+        hard = [number for text, number in of_row.items() if text != pair.instruction]
+        rest = [number for text, number in first.items() if text not in of_row]
+        return (*hard, *draw.sample(rest, min(len(rest), max(0, n_wanted - len(hard)))))
+
+    return PairBatch(tuple(pairs), tuple(map(variants_of, pairs, row_of)))
 
 
-def _variants(
-    pairs: Sequence[AnchoredPair], row_of: Sequence[int], anchor: int, *, share: float, draw: random.Random
-) -> tuple[int, ...]:
-    """Choose pairs whose instruction differs from the anchor's, one pair for each instruction."""
-    own = pairs[anchor].instruction
-    if own is None or share == 0:
-        return ()
-    others = {pair.instruction: number for number, pair in reversed(list(enumerate(pairs)))}
-    others = {text: number for text, number in others.items() if text is not None and text != own}
-    hard = [number for number in others.values() if row_of[number] == row_of[anchor]]
-    rest = [number for number in others.values() if row_of[number] != row_of[anchor]]
-    n_drawn = min(len(rest), max(0, round(share * len(pairs)) - len(hard)))
-    return (*hard, *draw.sample(rest, n_drawn))
+def _first_of_each_instruction(pairs: Sequence[AnchoredPair], numbers: Iterable[int]) -> dict[str, int]:
+    """One pair for each instruction text among the pairs numbered."""
+    first: dict[str, int] = {}
+    for number in numbers:
+        instruction = pairs[number].instruction
+        if instruction is not None:
+            first.setdefault(instruction, number)
+    return first
 
 
 class Contrast(NamedTuple):
