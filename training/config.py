@@ -15,6 +15,8 @@ from training.corpus.rows import InstructionType
 from training.losses import Join, Term
 
 DEFAULT_BASE = "all-minilm-l6-v2"
+MINI = "inf-ir-mini"
+"""The corpus in this package; it has a part for training and one for dev."""
 
 
 class Precision(StrEnum):
@@ -114,6 +116,8 @@ class DataConfig(Config):
         both = sorted(set(self.shares) & set(self.exclude_sources))
         if both:
             raise ValueError(f"{', '.join(both)} stand in shares and in exclude_sources")
+        if seen := sorted((set(self.corpora) & set(self.dev)) - {MINI}):
+            raise ValueError(f"corpora and dev both name {', '.join(seen)}; dev must be rows that training never sees")
         return self
 
 

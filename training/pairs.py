@@ -123,9 +123,12 @@ def contrast(anchors: Sequence[AnchoredPair], pairs: Sequence[AnchoredPair]) -> 
     )
 
 
-def is_wrong_variant(batch: PairBatch) -> Tensor:
-    """Return (B, K): whether the pair's document is wrong for its query under each variant's instruction."""
-    right = {(pair.query, pair.instruction, pair.document) for pair in batch.pairs}
+def is_wrong_variant(batch: PairBatch, known: Sequence[AnchoredPair] = ()) -> Tensor:
+    """Return (B, K): whether the pair's document is wrong for its query under each variant's instruction.
+
+    `known` are pairs of other ranks, which may say that it is right.
+    """
+    right = {(pair.query, pair.instruction, pair.document) for pair in (*batch.pairs, *known)}
     table = batch.variant_queries()
     found = [
         [place >= 0 and (*batch.queries[place], pair.document) not in right for place in table[row].tolist()]
