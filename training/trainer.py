@@ -164,6 +164,10 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         directory.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self._model, directory / WEIGHTS, name=self._config.name, made_from=self._made_from)
 
+    def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
+        """Remove all but the best and the last; their steps say which is older, file times may not."""
+        super()._rotate_checkpoints(use_mtime=False, output_dir=output_dir)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         restore(self._model, Path(resume_from_checkpoint) / WEIGHTS)
 
