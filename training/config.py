@@ -60,6 +60,11 @@ class ModelConfig(Config):
         extra = self.max_tokens.instruction if self.fusion is Fusion.CONCAT else 0
         return self.max_tokens.query + extra
 
+    @property
+    def document_reading(self) -> str:
+        """What decides a document's vector beside the weights."""
+        return self.model_dump_json(include={"pooling", "prompts", "max_tokens"})
+
 
 class LossConfig(Config):
     """A row of the paper's loss map, and what holds plain retrieval where it is."""

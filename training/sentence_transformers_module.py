@@ -20,7 +20,7 @@ from torch import Tensor
 
 from infembed.artefacts import new_directory
 from infembed.errors import BadInputError
-from infembed.inputs import InputType, TextInput
+from infembed.inputs import Fusion, InputType, TextInput
 from infembed.tokenization import TokenizedInput
 from training.checkpoint import load_checkpoint, read_manifest, save_checkpoint
 from training.model import InfEmbed
@@ -48,6 +48,11 @@ class InfEmbedModule(InputModule):
     def __init__(self, model: InfEmbed) -> None:
         super().__init__()
         self.model = model
+
+    @property
+    def fusion(self) -> Fusion:
+        """How instructions reach queries; `infembed evaluate` puts it into its report."""
+        return self.model.config.fusion
 
     @property
     def modalities(self) -> list[Any]:

@@ -27,7 +27,7 @@ def changed_model(directory: Path, **changes: object) -> InfEmbed:
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.requires_grad:
-                parameter += 0.1 * torch.randn(parameter.shape)
+                parameter.add_(0.1 * torch.randn(parameter.shape))
     return model.eval()
 
 
@@ -95,7 +95,9 @@ def test_another_base_model_is_refused(tmp_path: Path) -> None:
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
     out = save(changed_model(tmp_path), tmp_path / "saved")
     model = open_model(toy_model(tmp_path, lora=LoraConfig(rank=2, alpha=8)))
-    with pytest.raises(MismatchedArtefactError, match=r"has shape \(4, .*\), the model needs \(2, .*another base model"):
+    with pytest.raises(
+        MismatchedArtefactError, match=r"has shape \(4, .*\), the model needs \(2, .*another base model"
+    ):
         restore(model, out)
 
 

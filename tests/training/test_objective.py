@@ -45,7 +45,9 @@ def literal_loss(batch: PairBatch, table: Tensor, config: LossConfig) -> float:
     for number, pair in enumerate(batch.pairs):
         wish = (pair.query, pair.instruction)
         documents = {p.document for p in batch.pairs if (*wish, p.document) not in right}
-        queries = {(p.query, p.instruction) for p in batch.pairs if (p.query, p.instruction, pair.document) not in right}
+        queries = {
+            (p.query, p.instruction) for p in batch.pairs if (p.query, p.instruction, pair.document) not in right
+        }
         instructions = {batch.pairs[other].instruction for other in batch.variants[number]}
         variants = {(pair.query, text) for text in instructions if (pair.query, text, pair.document) not in right}
         blocks = {

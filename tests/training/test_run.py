@@ -18,14 +18,14 @@ from infembed.cli import make_app
 from infembed.errors import BadConfigError, NonFiniteError
 from infembed.inputs import Fusion
 from tests.training.toy import losses, read_curve, toy_config, toy_model, toy_rows, toy_steps, write_rows
+from training import trainer
 from training.checkpoint import load_checkpoint, read_manifest
 from training.config import DataConfig, LossConfig, Precision, TrainConfig
 from training.dev import DevScore
 from training.encoder import TorchEncoder
 from training.losses import Join, Term
-from training.model import InfEmbed, open_model, query_inputs
-from training import trainer
 from training.mixture import make_mixture
+from training.model import InfEmbed, open_model, query_inputs
 from training.run import Trained, train
 from training.tracking import EXPERIMENT, Tracking
 from training.trainer import Batches
@@ -219,9 +219,7 @@ def test_mlflow_holds_parameters_loss_gradient_norm_and_dev_scores(tmp_path: Pat
     logged = {point.step: point.value for point in client.get_metric_history(found.info.run_id, "loss")}
     assert logged == pytest.approx(losses(tmp_path / "run"))
     assert {"grad_norm", "learning_rate", "eval_p_mrr", "eval_ndcg", "eval_plain_ndcg"} <= set(found.data.metrics)
-    assert trained.best_step in {
-        point.step for point in client.get_metric_history(found.info.run_id, "eval_combined")
-    }
+    assert trained.best_step in {point.step for point in client.get_metric_history(found.info.run_id, "eval_combined")}
 
 
 def test_finished_run_is_refused(tmp_path: Path) -> None:
