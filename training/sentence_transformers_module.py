@@ -46,7 +46,7 @@ class InfEmbedModule(InputModule):
     """Wraps an `InfEmbed`; sentence-transformers gives it texts and takes `sentence_embedding`."""
 
     def __init__(self, model: InfEmbed) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.model = model
 
     @property
@@ -59,7 +59,7 @@ class InfEmbedModule(InputModule):
         """Texts, and dictionaries of a text and its instruction."""
         return ["text", ("text", "instruction")]
 
-    def preprocess(
+    def preprocess(  # type: ignore[override] # texts and dictionaries are all it takes
         self, inputs: Sequence[str | dict[str, str]], prompt: str | None = None, *, task: str | None = None, **_: Any
     ) -> dict[str, Any]:
         """Keep the token ids of each text; they are padded where they are encoded. A prompt is the instruction."""
@@ -77,7 +77,7 @@ class InfEmbedModule(InputModule):
         save_checkpoint(self.model, Path(output_path) / _CHECKPOINT, name="sentence-transformers", made_from={})
 
     @classmethod
-    def load(cls, model_name_or_path: str, **_: Any) -> Self:
+    def load(cls, model_name_or_path: str, *_: Any, **__: Any) -> Self:
         return cls(load_checkpoint(Path(model_name_or_path) / _CHECKPOINT))
 
     def _encode(self, items: list[TokenizedInput]) -> Tensor:

@@ -4,6 +4,7 @@ batch of a step -> tokens -> unit vectors -> loss; every so often a dev score an
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -124,7 +125,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self.control: TrainerControl = control
         return metrics
 
-    def _encode(self, model: nn.Module, batch: PairBatch, plain: list[tuple[str, str | None]]) -> Encoded:
+    def _encode(self, model: nn.Module, batch: PairBatch, plain: Sequence[tuple[str, str | None]]) -> Encoded:
         """Encode the batch's queries, then those of `plain`, and its documents, in one call of the wrapped model."""
         own = self._model
         queries = own.tokenize(query_inputs([*batch.queries, *plain]))
@@ -135,7 +136,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             return encoded
         return encoded._replace(documents_ND=self._frozen[batch.documents].to(encoded.queries_QD.device))
 
-    def _moved(self, found_QD: Tensor, plain: list[tuple[str, str | None]]) -> Tensor:
+    def _moved(self, found_QD: Tensor, plain: Sequence[tuple[str, str | None]]) -> Tensor:
         """Return how far plain queries have moved from the base model's vectors of them: 1 - cosine, the mean."""
         tokens = self._model.tokenize(query_inputs(plain))
         base = self._model.encode_base_queries(tokens, chunk_tokens=self._config.steps.chunk_tokens)

@@ -28,7 +28,8 @@ class Scripted:
 
     def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
         rows = np.array([self._scores[query.text, query.instruction] for query in queries], dtype=np.float32)
-        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        unit: FloatArray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        return unit
 
 
 ROW = make_row()

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, distributed, multiprocessing
+from torch import Tensor, distributed
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional as F
 
 from tests.training.toy import toy_rows
@@ -98,7 +99,7 @@ def _on_rank(rank: int, address: str, config: LossConfig, out: Path) -> None:
     table = make_table().requires_grad_()
     batch = make_batch(_shares()[rank], share=1e-9, seed=0)
     loss = batch_loss(batch, encoded(batch, table), config)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert table.grad is not None
     mean = torch.stack([loss.detach(), *table.grad.flatten()])
     distributed.all_reduce(mean)  # DDP averages gradients
@@ -113,9 +114,9 @@ def test_two_ranks_with_unequal_shares_are_one_rank_with_all_rows(tmp_path: Path
     table = make_table().requires_grad_()
     batch = make_batch([row for share in _shares() for row in share], share=1e-9, seed=0)
     loss = batch_loss(batch, encoded(batch, table), config)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     assert table.grad is not None
-    multiprocessing.spawn(_on_rank, (str(tmp_path / "store"), config, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
+    spawn(_on_rank, (str(tmp_path / "store"), config, tmp_path), nprocs=2)  # type: ignore[no-untyped-call]
     for rank in range(2):
         found = torch.load(tmp_path / f"{rank}.pt")
         assert float(found[0]) == pytest.approx(float(loss.detach()), abs=1e-9)

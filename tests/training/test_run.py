@@ -17,7 +17,6 @@ from infembed.cli import make_app
 from infembed.errors import BadConfigError, NonFiniteError
 from infembed.inputs import Fusion, TextInput
 from tests.training.toy import losses, read_curve, toy_config, toy_model, toy_rows, toy_steps, write_rows
-from training import trainer
 from training.checkpoint import load_checkpoint, read_manifest
 from training.config import DataConfig, LossConfig, Precision, TrainConfig
 from training.dev import DevScore
@@ -155,7 +154,7 @@ def test_two_steps_of_every_loss_with_every_fusion_and_tower_lower_it(
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
-            found.append(float(loss))
+            found.append(float(loss.detach()))
         assert found[2] < found[0], f"{join}{terms}"
 
 
@@ -203,13 +202,13 @@ def test_fp16_without_a_gpu_is_refused_before_anything_is_written(tmp_path: Path
 
 def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the loss of a step NaN."""
-    whole, calls = trainer.batch_loss, itertools.count(1)
+    calls = itertools.count(1)
 
     def broken(*arguments: Any) -> Tensor:
-        loss = whole(*arguments)
+        loss = batch_loss(*arguments)
         return loss * float("nan") if next(calls) == step else loss
 
-    monkeypatch.setattr(trainer, "batch_loss", broken)
+    monkeypatch.setattr("training.trainer.batch_loss", broken)
 
 
 @pytest.mark.slow

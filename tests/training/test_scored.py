@@ -61,12 +61,13 @@ def test_directory_without_any_checkpoint_is_named(tmp_path: Path) -> None:
 
 
 def test_parity_of_reports_cannot_be_measured(tmp_path: Path) -> None:
-    reports = [tmp_path / name for name in ("champion.json", "candidate.json")]
-    for path in reports:
+    champion, candidate = (tmp_path / name for name in ("champion.json", "candidate.json"))
+    for path in (champion, candidate):
         path.write_text("{}", encoding="utf-8")
     with pytest.raises(BadInputError, match="--candidate-checkpoint is compared with the candidate's bundle; give two"):
         hold_contest(
-            *reports,
+            champion,
+            candidate,
             Policy(),
             suites=[],
             data=None,
