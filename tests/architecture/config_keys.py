@@ -8,8 +8,7 @@ from typing import Any, NamedTuple, get_args
 from pydantic import BaseModel
 from pydantic_core import PydanticUndefined
 
-from infembed.bundle import MaxTokens
-from training.config import LoraConfig, TrainConfig
+from training.config import TrainConfig
 
 
 class Key(NamedTuple):
@@ -32,7 +31,7 @@ def keys(model: type[BaseModel] = TrainConfig, values: BaseModel | None = None, 
 
 
 def _is_section(kind: Any) -> bool:
-    return isinstance(kind, type) and (issubclass(kind, BaseModel) or kind in {MaxTokens, LoraConfig})
+    return isinstance(kind, type) and (issubclass(kind, BaseModel))
 
 
 def _written(value: Any) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from infembed.bundle import MaxTokens
 from tests.tiny import make_checkpoint
 from training.config import DataConfig, LoraConfig, LossConfig, ModelConfig, StepsConfig, TrainConfig
-from training.corpus.rows import Row
+from training.corpus.rows import InstructionType, Row
 
 SUBJECTS = ("bread", "dough", "oven", "yeast", "flour", "bike", "tyre", "chain", "brake", "road", "salt", "water")
 KINDS = (("child", "expert"), ("cost", "risk"), ("guide", "story"))
@@ -25,7 +25,7 @@ def toy_rows() -> list[Row]:
             query_negative=f"how about {SUBJECTS[(number + 1) % len(SUBJECTS)]}",
             hard_negative_document_2=f"a {wish} of {SUBJECTS[(number + 1) % len(SUBJECTS)]} with the {wish}",
             source=f"toy-{wish}",
-            instruction_type="audience" if wish == "child" else "facet",
+            instruction_type=InstructionType.AUDIENCE if wish == "child" else InstructionType.FACET,
             license="CC0-1.0",
         )
         for number, subject in enumerate(SUBJECTS)
