@@ -52,6 +52,8 @@ class ModelConfig(Config):
     def _fits_together(self) -> Self:
         if self.pools_instruction and self.fusion is not Fusion.PREFIX:
             raise ValueError(f"pools_instruction is a choice of fusion prefix, fusion is {self.fusion}")
+        if self.pools_instruction and self.pooling is Pooling.CLS:
+            raise ValueError("pools_instruction with pooling cls would pool the instruction's own first token alone")
         return self
 
     @property
@@ -111,6 +113,7 @@ class DataConfig(Config):
     balances_types: bool = Field(default=False, description="draw each instruction type of a source equally often")
     exclude_types: tuple[InstructionType, ...] = ()
     exclude_sources: tuple[str, ...] = ()
+    exclude_licenses: tuple[str, ...] = Field(default=(), description="rows whose licence contains one of these words")
     dev: tuple[str, ...] = Field(default=("inf-ir-mini",), min_length=1, description="corpora for early stopping")
     dev_rows: int = Field(default=300, ge=20, description="most rows of each dev source, chosen by digest")
 

@@ -94,4 +94,6 @@ def make_mixture(rows: Iterable[Row], config: DataConfig, *, n_drawn: int, seed:
 def _is_wanted(row: Row, config: DataConfig) -> bool:
     if row.source in config.exclude_sources or (config.shares and row.source not in config.shares):
         return False
+    if any(word.casefold() in row.license.casefold() for word in config.exclude_licenses):
+        return False
     return row.instruction_type not in config.exclude_types

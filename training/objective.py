@@ -50,8 +50,8 @@ def _negatives(term: Term, batch: PairBatch, encoded: Encoded, own: Anchors, eve
     device = own.queries_BD.device
     if term is Term.I:
         place = batch.variant_queries().to(device).clamp(min=0)
-        wrong_BK = is_wrong_variant(batch, everyone.pairs).to(device)
-        return instruction_negatives(encoded.queries_QD[place], own.documents_BD, wrong_BK)
+        is_wrong = is_wrong_variant(batch, everyone.pairs).to(device)
+        return instruction_negatives(encoded.queries_QD[place], own.documents_BD, is_wrong)
     wrong = contrast(own.pairs, everyone.pairs)
     if term is Term.P:
         return document_negatives(own.queries_BD, everyone.documents_BD, wrong.is_wrong_document_BN.to(device))

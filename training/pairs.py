@@ -116,19 +116,17 @@ def contrast(anchors: Sequence[AnchoredPair], pairs: Sequence[AnchoredPair]) -> 
     is_other_plain = torch.tensor([p.instruction is None for p in pairs])[None, :]
     document = _same([a.document for a in anchors], [p.document for p in pairs])
     fits = document | wish | (query & (is_plain | is_other_plain))
-    same_document = _same([p.document for p in pairs], [p.document for p in pairs])
-    same_wish = _same([(p.query, p.instruction) for p in pairs], [(p.query, p.instruction) for p in pairs])
     return Contrast(
-        ~_spread(fits, same_document) & _is_first(same_document), ~_spread(fits, same_wish) & _is_first(same_wish)
+        _fits_no_copy(fits, [p.document for p in pairs]), _fits_no_copy(fits, [(p.query, p.instruction) for p in pairs])
     )
 
 
-def is_wrong_variant(batch: PairBatch, known: Sequence[AnchoredPair] = ()) -> Tensor:
-    """Return (B, K): whether the pair's document is wrong for its query under each variant's instruction.
+def is_wrong_variant(batch: PairBatch, pairs: Sequence[AnchoredPair]) -> Tensor:
+    """Return (B, K): whether no pair says that the anchor's document is right under a variant's instruction.
 
-    `known` are pairs of other ranks, which may say that it is right.
+    `pairs` are those of the whole step, as for `contrast`: another rank may know better.
     """
-    right = {(pair.query, pair.instruction, pair.document) for pair in (*batch.pairs, *known)}
+    right = set(pairs)
     table = batch.variant_queries()
     found = [
         [place >= 0 and (*batch.queries[place], pair.document) not in right for place in table[row].tolist()]
@@ -137,13 +135,12 @@ def is_wrong_variant(batch: PairBatch, known: Sequence[AnchoredPair] = ()) -> Te
     return torch.tensor(found, dtype=torch.bool).reshape(table.shape)
 
 
-def _spread(fits_BN: Tensor, same_NN: Tensor) -> Tensor:
-    """Let what fits one copy fit all of them."""
-    return (fits_BN.float() @ same_NN.float()) > 0
-
-
-def _is_first(same_NN: Tensor) -> Tensor:
-    return same_NN.int().argmax(dim=1)[None, :] == torch.arange(len(same_NN))[None, :]
+def _fits_no_copy(fits_BN: Tensor, texts: Sequence[Hashable]) -> Tensor:
+    """Mark the first copy of every text of which no copy fits."""
+    place: dict[Hashable, int] = {}
+    first_N = torch.tensor([place.setdefault(text, number) for number, text in enumerate(texts)], dtype=torch.long)
+    n_fits_BN = torch.zeros(fits_BN.shape, dtype=torch.int32).index_add_(1, first_N, fits_BN.int())
+    return (n_fits_BN == 0) & (first_N == torch.arange(len(texts)))
 
 
 def _same(one: Sequence[Hashable], other: Sequence[Hashable]) -> Tensor:

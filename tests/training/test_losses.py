@@ -159,6 +159,16 @@ def test_a_masked_score_of_any_size_changes_nothing() -> None:
     assert torch.equal(one, other)
 
 
+@pytest.mark.parametrize("terms", COMBINATIONS, ids="-".join)
+def test_half_precision_of_the_encoder_does_not_reach_the_scores(terms: Sequence[Term]) -> None:
+    case = Case(3, 4, 2, density=1.0, seed=1)
+    case.queries, case.documents, case.variants = (t.float() for t in (case.queries, case.documents, case.variants))
+    expected = case.loss(terms, Join.MULTI, temperature=0.05)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = case.loss(terms, Join.MULTI, temperature=0.05)
+    assert torch.equal(found, expected)
+
+
 def test_gradients_pull_the_document_close_and_push_negatives_away() -> None:
     positive = torch.zeros(1, requires_grad=True)
     negatives = torch.zeros(1, 2, requires_grad=True)

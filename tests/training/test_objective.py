@@ -126,8 +126,8 @@ def test_two_ranks_with_unequal_shares_are_one_rank_with_all_rows(tmp_path: Path
 def test_wish_that_another_rank_s_pair_grants_is_no_wrong_variant() -> None:
     rows = toy_rows()
     batch = make_batch(rows[:1], share=1e-9, seed=0)
-    assert is_wrong_variant(batch).any()
+    assert is_wrong_variant(batch, batch.pairs).any()
     granted = batch.pairs[0]._replace(instruction=batch.pairs[1].instruction)
-    before = is_wrong_variant(batch)
+    before = is_wrong_variant(batch, batch.pairs)
     assert bool(before[0, 0])
     assert not bool(is_wrong_variant(batch, [*batch.pairs, granted])[0, 0])

@@ -167,7 +167,7 @@ def test_a_variant_is_the_anchors_query_under_the_drawn_instruction() -> None:
 def test_fewer_variants_are_filled_up_with_none() -> None:
     batch = make_batch([_row(1), _plain_row("plain", "text")], share=1.0, seed=0)
     assert batch.variant_queries()[-1].tolist() == [-1]
-    assert is_wrong_variant(batch).tolist() == [[True], [True], [True], [False]]
+    assert is_wrong_variant(batch, batch.pairs).tolist() == [[True], [True], [True], [False]]
 
 
 def test_an_instruction_never_contrasts_with_its_own_text() -> None:
@@ -203,7 +203,7 @@ def test_the_share_is_of_the_batch_and_bounded_by_its_other_instructions(share: 
 def test_a_share_of_nothing_draws_nothing() -> None:
     batch = make_batch(ROWS, share=0, seed=2)
     assert batch.variants == ((),) * 18
-    assert batch.variant_queries().shape == is_wrong_variant(batch).shape == (18, 0)
+    assert batch.variant_queries().shape == is_wrong_variant(batch, batch.pairs).shape == (18, 0)
     assert len(batch.queries) == 18
 
 
@@ -223,7 +223,15 @@ def test_plain_rows_take_no_part_in_contrasting_instructions() -> None:
 def test_a_batch_of_plain_rows_has_no_variants() -> None:
     batch = make_batch([_plain_row("a", "k"), _plain_row("b", "l")], share=1.0, seed=0)
     assert batch.queries == (("a", None), ("b", None))
-    assert is_wrong_variant(batch).shape == (2, 0)
+    assert is_wrong_variant(batch, batch.pairs).shape == (2, 0)
+
+
+def test_a_batch_can_leave_its_instructions_out_as_the_ablation_without_them_does() -> None:
+    batch = make_batch([_row(1)], share=1.0, seed=0, with_instructions=False)
+    assert batch.queries == (("query 1", None), ("other query 1", None))
+    assert batch.variants == ((), (), ())
+    # Without the wishes nothing says that the first hard document is wrong.
+    assert _wrong_documents(batch.pairs)[0] == ["second hard document 1"]
 
 
 def test_a_variant_that_is_another_right_pair_is_masked() -> None:
@@ -231,8 +239,15 @@ def test_a_variant_that_is_another_right_pair_is_masked() -> None:
     first = _row(1)
     also_right = _row(2, query_positive="query 1", document_positive="document 1")
     batch = make_batch([first, also_right], share=1.0, seed=0)
-    is_wrong = is_wrong_variant(batch).tolist()
+    is_wrong = is_wrong_variant(batch, batch.pairs).tolist()
     by_text = [dict(zip(drawn, wrong, strict=True)) for drawn, wrong in zip(_drawn(batch), is_wrong, strict=True)]
     assert by_text[0] == {"other wish 1": True, "wish 2": False, "other wish 2": True}
     assert by_text[3] == {"other wish 2": True, "wish 1": False, "other wish 1": True}
     assert all(by_text[1].values())
+
+
+def test_a_right_pair_of_another_rank_masks_a_variant() -> None:
+    batch = make_batch([_row(1)], share=1.0, seed=0)
+    elsewhere = AnchoredPair("query 1", "other wish 1", "document 1")
+    assert is_wrong_variant(batch, batch.pairs)[0].tolist() == [True]
+    assert is_wrong_variant(batch, [*batch.pairs, elsewhere])[0].tolist() == [False]

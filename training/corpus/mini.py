@@ -9,7 +9,7 @@ from training.corpus.rows import Row
 
 DIRECTORY = Path(__file__).parent / "inf-ir-mini"
 DEV_DOMAINS = frozenset(
-    {"copyright", "dentistry", "geology", "linguistics", "mental-health", "robotics", "web-accessibility"}
+    {"copyright", "dentistry", "forestry", "geology", "linguistics", "mental-health", "robotics", "web-accessibility"}
 )
 
 

@@ -11,6 +11,8 @@ def test_every_row_holds_three_pairs_and_says_where_it_comes_from() -> None:
     reading = read_corpus(DIRECTORY)
     rows = list(reading.rows)
     assert reading.quarantined == []
+    assert len(rows) >= 3000
+    assert len({row.domain for row in rows}) >= 40
     assert {len(row.pairs()) for row in rows} == {3}
     assert {(row.source, row.license) for row in rows} == {("inf-ir-mini", "Apache-2.0")}
     kinds = Counter(row.instruction_type for row in rows)
@@ -20,6 +22,7 @@ def test_every_row_holds_three_pairs_and_says_where_it_comes_from() -> None:
 
 def test_parts_share_no_domain_and_no_text() -> None:
     train, dev = (list(read_mini(part)) for part in (Part.TRAIN, Part.DEV))
+    assert len(dev) >= 300
     assert {row.domain for row in dev} == DEV_DOMAINS
     assert not {row.domain for row in train} & DEV_DOMAINS
     texts = [{pair.document for row in rows for pair in row.pairs()} for rows in (train, dev)]

@@ -3,11 +3,35 @@
 from collections.abc import Sequence
 
 from infembed.errors import BadConfigError
-from training.corpus.recipes import condaqa, fever_symmetric, medquad, negation_pairs, perspectrum, pubmedqa
+from training.corpus.recipes import (
+    condaqa,
+    fever_symmetric,
+    instructir,
+    keyword,
+    medquad,
+    msdocs,
+    negation_pairs,
+    netflix,
+    perspectrum,
+    plain,
+    pubmedqa,
+)
 from training.corpus.recipes.recipe import Recipe
 
 ALL = "all"
-_MODULES = (medquad, condaqa, perspectrum, fever_symmetric, negation_pairs, pubmedqa)
+_MODULES = (
+    medquad,
+    condaqa,
+    perspectrum,
+    fever_symmetric,
+    negation_pairs,
+    pubmedqa,
+    msdocs,
+    netflix,
+    instructir,
+    keyword,
+    plain,
+)
 RECIPES = {module.RECIPE.name: module.RECIPE for module in _MODULES}
 
 

@@ -120,7 +120,9 @@ def _in_letters(number: int) -> str:
 
 
 def _page(name: str, facet: str, answer: str) -> dict[str, object]:
-    return {"id": f"{name}-{facet}-{len(answer)}", "focus": name, "synonyms": [], "qtype": facet, "answer": answer}
+    question = f"What is (are) the {facet} of {name} ?"
+    row = {"id": f"{name}-{facet}-{len(answer)}", "focus": name, "synonyms": [], "qtype": facet}
+    return {**row, "question": question, "answer": answer}
 
 
 def _answers(number: int) -> list[dict[str, object]]:

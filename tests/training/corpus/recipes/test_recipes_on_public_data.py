@@ -22,6 +22,11 @@ _N_ROWS = {
     "fever-symmetric": {Split.TRAIN: 512, Split.DEV: 60, Split.TEST: 710},
     "negation-pairs": {Split.TRAIN: 3_364, Split.DEV: 439, Split.TEST: 697},
     "pubmedqa": {Split.TRAIN: 4_107, Split.DEV: 570, Split.TEST: 873},
+    "msdocs": {Split.TRAIN: 3_312, Split.DEV: 384, Split.TEST: 540},
+    "netflix": {Split.TRAIN: 5_842, Split.DEV: 779, Split.TEST: 1_160},
+    "instructir": {Split.TRAIN: 934, Split.DEV: 138, Split.TEST: 187},
+    "keyword": {Split.TRAIN: 5_433, Split.DEV: 653, Split.TEST: 1_195},
+    "plain": {Split.TRAIN: 5_048, Split.DEV: 564, Split.TEST: 889},
 }
 _SUITES = ("medquad", "condaqa", "perspectrum", "fever-symmetric")
 
