@@ -28,6 +28,7 @@ from infembed.progress import show_progress
 from training.checkpoint import load_checkpoint
 from training.config import ModelConfig, TrainConfig
 from training.corpus.mini import Part
+from training.corpus.rows import InstructionType
 from training.dev import choose_rows, dev_suite
 from training.encoder import TorchEncoder
 from training.mixture import load_rows
@@ -36,8 +37,7 @@ from training.run import train
 
 TEST = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "npl", "cranfield", "cisi")
 SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.PAIRWISE, Measure.NDCG, Measure.PLAIN_NDCG, Measure.LIFT)
-HELD_OUT_TYPES = ("facet", "inclusion", "exclusion", "negation", "stance", "audience", "persona", "time", "place")
-HELD_OUT_TYPES += ("format", "detail", "conjunction")
+HELD_OUT_TYPES = tuple(kind.value for kind in InstructionType if kind is not InstructionType.PLAIN)
 HELD_OUT_SOURCES = ("inf-ir-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "netflix", "pubmedqa")
 
 Change = Mapping[str, Mapping[str, Any]]

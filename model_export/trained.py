@@ -40,10 +40,8 @@ def _require_factors(manifest: CheckpointManifest) -> None:
     if model.lora is None or model.tower is not Tower.FROZEN:
         raise BadConfigError(
             f"checkpoint {manifest.name} has tower {model.tower} and {'factors' if model.lora else 'whole weights'}; a "
-            'recipe holds factors of a query tower beside frozen documents: train with tower = "frozen" and [model.lora]'
+            "recipe holds factors of a query tower beside frozen documents: train with tower frozen and [model.lora]"
         )
     if model.prompts or model.pools_instruction:
-        raise BadConfigError(
-            f"checkpoint {manifest.name} uses {'prompts' if model.prompts else 'pools_instruction'}, which the recipe's "
-            "graphs do not"
-        )
+        what = "prompts" if model.prompts else "pools_instruction"
+        raise BadConfigError(f"checkpoint {manifest.name} uses {what}, which the recipe's graphs do not")

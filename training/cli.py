@@ -1,6 +1,7 @@
 """`infembed train`."""
 
 import json
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -34,12 +35,18 @@ def train(  # noqa: PLR0917 - the options of a command, given by name
     directory.parent.mkdir(parents=True, exist_ok=True)
     where = tracking or f"sqlite:///{directory.parent.resolve()}/mlflow.db"
     console = plain_console(stderr=as_json)
+    is_first = os.environ.get("RANK", "0") == "0"  # torchrun's
+    console.quiet = not is_first
     with show_progress(console, unit="steps") as report:
         trained = run(wanted, directory, cache=cache, tracking=Tracking(where), report=report)
+    if not is_first:
+        return
     if as_json:
         facts = trained._asdict() | {"model": str(trained.model)}
         typer.echo(json.dumps(facts | {"before": trained.before._asdict(), "after": trained.after._asdict()}))
         return
+    for corpus, n_left_out in trained.n_left_out.items():
+        console.print(f"left out {n_left_out:,} unreadable rows of {corpus} (`infembed corpus validate` shows them)")
     console.print(
         f"{trained.n_steps} steps in {trained.seconds:,.0f} s"
         f"{' (resumed)' if trained.is_resumed else ''}, best at step {trained.best_step}"

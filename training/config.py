@@ -15,6 +15,8 @@ from training.corpus.rows import InstructionType
 from training.losses import Join, Term
 
 DEFAULT_BASE = "all-minilm-l6-v2"
+MINI = "inf-ir-mini"
+"""The corpus in this package; it has a part for training and one for dev."""
 
 
 class Precision(StrEnum):
@@ -59,6 +61,11 @@ class ModelConfig(Config):
         """Longest token sequence of a query's own text; under `concat` it carries the instruction too."""
         extra = self.max_tokens.instruction if self.fusion is Fusion.CONCAT else 0
         return self.max_tokens.query + extra
+
+    @property
+    def document_reading(self) -> str:
+        """What decides a document's vector beside the weights."""
+        return self.model_dump_json(include={"pooling", "prompts", "max_tokens"})
 
 
 class LossConfig(Config):
@@ -117,6 +124,8 @@ class DataConfig(Config):
         both = sorted(set(self.shares) & set(self.exclude_sources))
         if both:
             raise ValueError(f"{', '.join(both)} stand in shares and in exclude_sources")
+        if seen := sorted((set(self.corpora) & set(self.dev)) - {MINI}):
+            raise ValueError(f"corpora and dev both name {', '.join(seen)}; dev must be rows that training never sees")
         return self
 
 

@@ -33,7 +33,7 @@ def encode_frozen(
     model: InfEmbed, documents: Iterable[str], *, cache: Path, report: Report = lambda *_: None
 ) -> FrozenDocuments:
     """Encode every document that the cache lacks; what is done is kept if this is interrupted."""
-    directory = cache / f"{digest_of([model.base_fingerprint, model.config.model_dump_json(include=_DECIDES)])[:16]}"
+    directory = cache / digest_of([model.base_fingerprint, model.config.document_reading])[:16]
     directory.mkdir(parents=True, exist_ok=True)
     vectors = _read(directory, model.dim)
     wanted = list(dict.fromkeys(documents))
@@ -50,10 +50,6 @@ def encode_frozen(
         vectors.update(zip(keys, found, strict=True))
         report("encoding documents", min(start + _SHARE, len(missing)), len(missing))
     return FrozenDocuments({document: vectors[digest_of([document])] for document in wanted})
-
-
-_DECIDES = {"pooling", "prompts", "max_tokens"}
-"""What decides a document's vector beside the weights."""
 
 
 def _read(directory: Path, dim: int) -> dict[str, FloatArray]:

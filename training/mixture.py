@@ -13,12 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from infembed.errors import BadConfigError
-from training.config import DataConfig
+from training.config import MINI, DataConfig
 from training.corpus.files import Quarantined, read_corpus
 from training.corpus.mini import Part, read_mini
 from training.corpus.rows import Row
-
-MINI = "inf-ir-mini"
 
 
 class Loaded(NamedTuple):

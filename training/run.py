@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import TrainerCallback
 
+from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
-from infembed.artefacts import write_atomically
 from infembed.bundle import Tower
-from infembed.config import parse_json
-from infembed.errors import BadConfigError
+from infembed.config import shown
+from infembed.errors import BadConfigError, NonFiniteError
+from infembed.inputs import InputType, TextInput
 from infembed.progress import Report
+from training.arguments import training_arguments
 from training.checkpoint import save_checkpoint
 from training.config import TrainConfig
 from training.corpus.mini import Part
@@ -24,12 +26,9 @@ from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments, encode_frozen
 from training.mixture import Mixture, load_rows, make_mixture
 from training.model import InfEmbed, open_model
-from training.tracking import MlflowTracking, Tracking
+from training.run_directory import CURVE_FILE, MODEL, claim, is_over, last_checkpoint, require_free
+from training.tracking import MlflowTracking, Tracking, points
 from training.trainer import Batches, PairTrainer
-
-CONFIG_FILE = "config.json"
-MODEL = "model"
-CURVE_FILE = "curve.jsonl"
 
 
 class Trained(NamedTuple):
@@ -42,6 +41,8 @@ class Trained(NamedTuple):
     best_step: int | None
     seconds: float
     is_resumed: bool
+    n_left_out: dict[str, int]
+    """Unreadable rows by corpus."""
 
 
 def train(
@@ -54,40 +55,52 @@ def train(
 ) -> Trained:
     """Train and write `out/model`; a run that was interrupted goes on from its last checkpoint."""
     started = time.monotonic()
-    _claim(out, config)
-    if (out / MODEL).exists():
-        raise BadConfigError(f"{out} holds a finished run; choose another --out, or remove it to train again")
+    require_free(out, config)
     set_seed(config.seed)
     logging.getLogger("transformers").setLevel(logging.ERROR)
-    mixture, dev_rows = _rows(config)
+    data = _data(config)
+    arguments = training_arguments(config, out)
     model = open_model(config.model, keeps_base=config.loss.plain_weight > 0)
-    frozen = _frozen_documents(model, mixture, config, cache, report)
-    suite = dev_suite(dev_rows)
-    before = score_dev(suite, TorchEncoder(model))
+    _require_instructions_fit(model, data.mixture)
+    model.to(arguments.device)
+    with arguments.main_process_first(local=False):
+        resume = claim(out, config) if arguments.process_index == 0 else last_checkpoint(out)
+        frozen = _frozen_documents(model, data.mixture, config, cache, report)
+    before = score_dev(data.dev, TorchEncoder(model))
     made_from: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
-        "corpora": digest_of([row.model_dump_json() for row in mixture.rows]),
-        "rows": mixture.counts(),
+        "corpora": digest_of([row.model_dump_json() for row in data.mixture.rows]),
+        "rows": data.mixture.counts(),
     }
     callbacks: list[Any] = [EarlyStoppingCallback(early_stopping_patience=config.steps.patience), _Curve(out, report)]
-    if tracking is not None:
-        callbacks.append(MlflowTracking(tracking, config))
+    tracker = MlflowTracking(tracking, config, out) if tracking is not None else None
     trainer = PairTrainer(
         model,
         config,
         out=out,
-        mixture=mixture,
-        dev=suite,
+        mixture=data.mixture,
+        dev=data.dev,
         frozen=frozen,
         made_from=made_from,
-        callbacks=callbacks,
+        callbacks=[*callbacks, tracker] if tracker else callbacks,
+        arguments=arguments,
     )
-    resume = last_checkpoint(out / "checkpoints")
-    trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    after = score_dev(suite, TorchEncoder(model))
+    try:
+        if resume and is_over(resume):
+            trainer.load_best_of(resume)
+        else:
+            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+    except NonFiniteError:
+        if tracker:
+            tracker.close("FAILED")
+        raise
+    after = score_dev(data.dev, TorchEncoder(model))
     result = {"before": before._asdict(), "after": after._asdict()}
     if trainer.is_world_process_zero():
         save_checkpoint(model, out / MODEL, name=config.name, made_from=made_from | {"dev": result})
+        if tracker:
+            tracker.close("FINISHED")
+    trainer.accelerator.end_training()
     return Trained(
         model=out / MODEL,
         before=before,
@@ -96,31 +109,40 @@ def train(
         best_step=trainer.state.best_global_step,
         seconds=time.monotonic() - started,
         is_resumed=resume is not None,
+        n_left_out=data.n_left_out,
     )
 
 
-def last_checkpoint(directory: Path) -> Path | None:
-    """Return the last whole checkpoint; the trainer's state is written last, so one without it is not whole."""
-    found = [path for path in directory.glob("checkpoint-*") if (path / "trainer_state.json").is_file()]
-    return max(found, key=lambda path: int(path.name.rpartition("-")[2]), default=None)
+class _Data(NamedTuple):
+    """What a run is trained and judged on; `n_left_out` counts unreadable rows by corpus."""
+
+    mixture: Mixture
+    dev: Suite
+    n_left_out: dict[str, int]
 
 
-def _claim(out: Path, config: TrainConfig) -> None:
-    """Make the run's directory, or refuse one that another configuration began."""
-    path = out / CONFIG_FILE
-    if path.is_file():
-        if parse_json(TrainConfig, path) != config:
-            raise BadConfigError(f"{out} was begun with another configuration; choose another --out, or remove it")
-        return
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (config.model_dump_json(indent=2) + "\n").encode())
+def _data(config: TrainConfig) -> _Data:
+    loaded = load_rows(config.data.corpora, Part.TRAIN)
+    mixture = make_mixture(loaded.rows, config.data, n_drawn=config.steps.rows_per_step, seed=config.seed)
+    chosen = choose_rows(load_rows(config.data.dev, Part.DEV).rows, most_of_each_source=config.data.dev_rows)
+    if not any(row.instruction_negative for row in chosen):
+        raise BadConfigError(
+            f"dev ({', '.join(config.data.dev)}) has {len(chosen)} rows and none with instruction_negative, so p-MRR "
+            "cannot be measured; add a corpus that has some"
+        )
+    return _Data(mixture, dev_suite(chosen), {name: len(found) for name, found in loaded.quarantined.items()})
 
 
-def _rows(config: TrainConfig) -> tuple[Mixture, list[Any]]:
-    train_rows = load_rows(config.data.corpora, Part.TRAIN)
-    mixture = make_mixture(train_rows.rows, config.data, n_drawn=config.steps.rows_per_step, seed=config.seed)
-    dev_rows = choose_rows(load_rows(config.data.dev, Part.DEV).rows, most_of_each_source=config.data.dev_rows)
-    return mixture, dev_rows
+def _require_instructions_fit(model: InfEmbed, mixture: Mixture) -> None:
+    """Refuse instructions that would be cut: half a wish is another wish."""
+    texts = list(dict.fromkeys(p.instruction for row in mixture.rows for p in row.pairs() if p.instruction))
+    tokenized = model.tokenize([TextInput("a", InputType.QUERY, text) for text in texts])
+    cut = [text for text, item in zip(texts, tokenized, strict=True) if item.is_truncated]
+    if cut:
+        raise BadConfigError(
+            f"{len(cut):,} of {len(texts):,} instructions have more than max_tokens.instruction = "
+            f"{model.config.max_tokens.instruction} tokens, such as {shown(cut[0])}; raise it, or take these rows out"
+        )
 
 
 def _frozen_documents(
@@ -144,9 +166,9 @@ class _Curve(TrainerCallback):  # type: ignore[misc]
         self._report = report
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
-        if state.is_world_process_zero and logs:
+        if state.is_world_process_zero and (point := points(logs)):
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": state.global_step, **logs}) + "\n")
+                file.write(json.dumps({"step": state.global_step, **point}) + "\n")
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if state.is_world_process_zero:

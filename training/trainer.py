@@ -4,33 +4,32 @@ batch of a step -> tokens -> unit vectors -> loss; every so often a dev score an
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
-from transformers import Trainer, TrainerControl, TrainingArguments
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from evaluation.suites.layout import Suite
-from infembed.bundle import Tower
+from infembed.artefacts import write_atomically
 from infembed.errors import NonFiniteError
 from infembed.inputs import TextInput
-from training.checkpoint import CHECKPOINT_FILE, restore, save_checkpoint
-from training.config import Precision, StepsConfig, TrainConfig
-from training.dev import DevScore, score_dev
+from training.arguments import BEST, training_arguments
+from training.checkpoint import restore, save_checkpoint
+from training.config import TrainConfig
+from training.dev import score_dev
 from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments
 from training.mixture import Mixture
 from training.model import Encoded, InfEmbed, query_inputs
 from training.objective import batch_loss
 from training.pairs import PairBatch, make_batch
+from training.run_directory import STATE_FILE, WEIGHTS, checkpoint_of
 
-BEST = "combined"
 _BATCH = "batch"
-WEIGHTS = "weights"
-"""Directory of the model inside a checkpoint of the trainer."""
 
 
 class Batches(Dataset[PairBatch]):
@@ -69,22 +68,24 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         frozen: FrozenDocuments | None,
         made_from: dict[str, Any],
         callbacks: list[Any],
-        on_score: Callable[[int, DevScore], None] = lambda _step, _score: None,
+        arguments: TrainingArguments | None = None,
     ) -> None:
         super().__init__(
             model=model,
-            args=training_arguments(config, out),
-            callbacks=callbacks,
+            args=arguments or training_arguments(config, out),
+            callbacks=[*callbacks, _Points()],
             train_dataset=Batches(mixture, config),
             eval_dataset=Batches(mixture, config),  # it asks for one; `evaluate` scores the dev suite
         )
+        self.remove_callback(PrinterCallback)
         self._config = config
+        self._out = out
         self._mixture = mixture
         self._dev = dev
         self._encoder = TorchEncoder(model)
         self._frozen = frozen
         self._made_from = made_from
-        self._on_score = on_score
+        self._losses: list[Tensor] = []
         self.can_return_loss = True
 
     def get_train_dataloader(self) -> DataLoader[Any]:
@@ -95,26 +96,39 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self, model: nn.Module, inputs: dict[str, PairBatch], return_outputs: bool = False, **_: Any
     ) -> Tensor:
         batch = inputs[_BATCH]
-        loss = batch_loss(batch, self._encode(model, batch), self._config.loss)
-        if self._config.loss.plain_weight:
-            loss = loss + self._config.loss.plain_weight * self._plain_loss(model, batch)
+        weight = self._config.loss.plain_weight
+        plain = list(dict.fromkeys((pair.query, None) for pair in batch.pairs)) if weight else []
+        encoded = self._encode(model, batch, plain)
+        n_own = len(batch.queries)
+        loss = batch_loss(batch, encoded._replace(queries_QD=encoded.queries_QD[:n_own]), self._config.loss)
+        if plain:
+            loss = loss + weight * self._moved(encoded.queries_QD[n_own:], plain)
         if not torch.isfinite(loss):
             raise NonFiniteError(self._write_offenders(batch))
+        self._losses.append(loss.detach())
         return loss
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Log the mean loss since the last point as it is; the trainer would round it to four digits."""
+        if "loss" in logs and self._losses:
+            mean: Tensor = self.accelerator.reduce(torch.stack(self._losses).mean(), reduction="mean")
+            logs = {**logs, "loss": float(mean)}
+            self._losses.clear()
+        super().log(logs, start_time)
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
         """Score the dev suite; the trainer keeps the checkpoint with the best `combined`."""
         score = score_dev(self._dev, self._encoder)
         metrics = {f"eval_{name}": value for name, value in score._asdict().items()} | {f"eval_{BEST}": score.combined}
         self.log(metrics)
-        self._on_score(self.state.global_step, score)
         control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         self.control: TrainerControl = control
         return metrics
 
-    def _encode(self, model: nn.Module, batch: PairBatch) -> Encoded:
+    def _encode(self, model: nn.Module, batch: PairBatch, plain: Sequence[tuple[str, str | None]]) -> Encoded:
+        """Encode the batch's queries, then those of `plain`, and its documents, in one call of the wrapped model."""
         own = self._model
-        queries = own.tokenize(query_inputs(batch.queries))
+        queries = own.tokenize(query_inputs([*batch.queries, *plain]))
         documents = [] if self._frozen else own.tokenize([TextInput(text) for text in batch.documents])
         steps = self._config.steps
         encoded: Encoded = model(queries, documents, chunk_tokens=steps.chunk_tokens, recomputes=steps.recomputes)
@@ -122,14 +136,11 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             return encoded
         return encoded._replace(documents_ND=self._frozen[batch.documents].to(encoded.queries_QD.device))
 
-    def _plain_loss(self, model: nn.Module, batch: PairBatch) -> Tensor:
-        """Return how far the batch's queries, without instructions, have moved from the base model's: 1 - cosine."""
-        plain = list(dict.fromkeys((pair.query, None) for pair in batch.pairs))
+    def _moved(self, found_QD: Tensor, plain: Sequence[tuple[str, str | None]]) -> Tensor:
+        """Return how far plain queries have moved from the base model's vectors of them: 1 - cosine, the mean."""
         tokens = self._model.tokenize(query_inputs(plain))
-        steps = self._config.steps
-        found: Encoded = model(tokens, [], chunk_tokens=steps.chunk_tokens, recomputes=steps.recomputes)
-        base = self._model.encode_base_queries(tokens, chunk_tokens=steps.chunk_tokens)
-        return 1 - (found.queries_QD * base).sum(dim=1).mean()
+        base = self._model.encode_base_queries(tokens, chunk_tokens=self._config.steps.chunk_tokens)
+        return 1 - (found_QD * base).sum(dim=1).mean()
 
     @property
     def _model(self) -> InfEmbed:
@@ -137,12 +148,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         return self.model
 
     def _write_offenders(self, batch: PairBatch) -> str:
-        path = Path(self.args.output_dir) / f"not-finite-step-{self.state.global_step}.jsonl"
+        step = self.state.global_step + 1
+        rank = f"-rank-{self.args.process_index}" if self.args.world_size > 1 else ""
+        path = self._out / f"not-finite-step-{step}{rank}.jsonl"
         lines = [json.dumps(pair._asdict(), ensure_ascii=False) + "\n" for pair in batch.pairs]
-        path.write_text("".join(lines), encoding="utf-8")
+        write_atomically(path, "".join(lines).encode())
         return (
-            f"the loss of step {self.state.global_step} is not a finite number; its {len(batch.pairs)} pairs are in "
-            f"{path}. Lower learning_rate, or train in fp32 or bf16"
+            f"the loss of step {step} is not a finite number; its {len(batch.pairs)} pairs are in {path}. Lower "
+            "learning_rate, or train in fp32 or bf16, and start again in another --out"
         )
 
     # -- checkpoints: what transformers would write does not know of towers and factors ----------
@@ -152,49 +165,36 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         directory.mkdir(parents=True, exist_ok=True)
         save_checkpoint(self._model, directory / WEIGHTS, name=self._config.name, made_from=self._made_from)
 
+    def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
+        """Remove all but the best and the last; their steps say which is older, file times may not."""
+        super()._rotate_checkpoints(use_mtime=False, output_dir=output_dir)
+
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
         restore(self._model, Path(resume_from_checkpoint) / WEIGHTS)
 
     def _load_best_model(self) -> None:
-        best = self.state.best_model_checkpoint
-        if best is not None and (Path(best) / WEIGHTS / CHECKPOINT_FILE).is_file():
-            restore(self._model, Path(best) / WEIGHTS)
+        if best := self.state.best_global_step:
+            restore(self._model, checkpoint_of(self._out, best) / WEIGHTS)
+
+    def load_best_of(self, checkpoint: Path) -> None:
+        """Take the best weights of a run that was over at `checkpoint` and was killed before it said so."""
+        self.state = TrainerState.load_from_json(str(checkpoint / STATE_FILE))
+        self._load_best_model()
 
 
-def training_arguments(config: TrainConfig, out: Path) -> TrainingArguments:
-    """Translate a configuration into transformers' arguments."""
-    steps: StepsConfig = config.steps
-    return TrainingArguments(
-        output_dir=str(out / "checkpoints"),
-        max_steps=steps.max_steps,
-        per_device_train_batch_size=1,
-        learning_rate=steps.learning_rate,
-        lr_scheduler_type=steps.schedule,
-        warmup_steps=round(steps.warmup_share * steps.max_steps),
-        weight_decay=steps.weight_decay,
-        max_grad_norm=steps.max_gradient_norm,
-        use_cpu=not torch.cuda.is_available(),
-        bf16=steps.precision is Precision.BF16,
-        fp16=steps.precision is Precision.FP16,
-        seed=config.seed,
-        logging_steps=steps.log_every,
-        logging_nan_inf_filter=False,
-        eval_strategy="steps",
-        eval_steps=steps.evaluate_every,
-        save_strategy="steps",
-        save_steps=steps.evaluate_every,
-        save_total_limit=2,
-        load_best_model_at_end=True,
-        metric_for_best_model=BEST,
-        greater_is_better=True,
-        report_to=[],
-        disable_tqdm=True,
-        remove_unused_columns=False,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=False,
-        ddp_find_unused_parameters=config.model.tower is Tower.FROZEN,
-        label_names=[],
-    )
+class _Points(TrainerCallback):  # type: ignore[misc]
+    """Makes every checkpoint a point of the curve and of dev, the last one too, so that a resumed run has the same."""
+
+    def on_train_begin(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> None:
+        if state.best_global_step:  # the run may have been moved since
+            state.best_model_checkpoint = str(Path(args.output_dir) / f"checkpoint-{state.best_global_step}")
+
+    def on_step_end(self, args: Any, state: TrainerState, control: TrainerControl, **_: Any) -> TrainerControl:
+        if state.global_step >= state.max_steps:
+            control.should_evaluate = True
+        if control.should_evaluate:
+            control.should_log = True
+        return control
 
 
 def _unpack(batches: list[PairBatch]) -> dict[str, PairBatch]:
