@@ -32,7 +32,9 @@ DEFAULT_CACHE = Path(".cache/evaluation")
 def evaluate(  # noqa: PLR0917 - the options of a command, given by name
     bundle: Annotated[Path | None, typer.Option(help="Score this bundle, as it would be served.")] = None,
     url: Annotated[str | None, typer.Option(help="Score a running service.")] = None,
-    checkpoint: Annotated[Path | None, typer.Option(help="Score a checkpoint in PyTorch (fusion concat).")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Score a checkpoint in PyTorch: RUN/model, or a Hugging Face directory.")
+    ] = None,
     sentence_transformers: Annotated[
         str | None, typer.Option(help="Score a sentence-transformers model: a directory, or a name on the hub.")
     ] = None,
@@ -88,6 +90,10 @@ def gate(  # noqa: PLR0917 - the options of a command, given by name
     champion: Annotated[Path, typer.Option(help="The model in production: its report.json or its bundle.")],
     candidate: Annotated[Path, typer.Option(help="The model that wants to replace it: its report.json or its bundle.")],
     policy: Annotated[Path, typer.Option(help="What a candidate must show (TOML; see configs/gate.toml).")],
+    candidate_checkpoint: Annotated[
+        Path | None,
+        typer.Option(help="The checkpoint the candidate's bundle was exported from: their vectors must agree."),
+    ] = None,
     suite: SuiteOption = None,
     data: DataOption = None,
     cache: CacheOption = DEFAULT_CACHE,
@@ -114,6 +120,7 @@ def gate(  # noqa: PLR0917 - the options of a command, given by name
             cache=cache,
             report=progress,
             on_suites=lambda suites: _say_what_is_left_out(console, suites),
+            candidate_checkpoint=candidate_checkpoint,
         )
     written = save_contest(contest, out) if out else []
     if as_json:

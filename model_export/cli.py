@@ -41,13 +41,25 @@ def verify(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]
 
 @app.command(name="recipe")
 def write_default_recipe(
-    checkpoint: Annotated[Path, typer.Option(help="Directory with config.json and model.safetensors.")],
+    checkpoint: Annotated[Path, typer.Option(help="Directory of the base: config.json and model.safetensors.")],
     out: Annotated[Path, typer.Option(help="The recipe's directory.")],
+    trained: Annotated[
+        Path | None, typer.Option(help="A run's model with factors of a query tower (`infembed train`).")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(min=0.01, max=2, help="Of the factors: below 1 averages with the base model.")
+    ] = 1.0,
 ) -> None:
-    """Regenerate the graphs and digests of the default recipe (maintainers; needs the `export` extra)."""
+    """Write the graphs and digests of a release's recipe (maintainers; needs the `export` extra)."""
     from infembed.bundle import MaxTokens, Pooling
     from model_export.recipe import minilm_base, write_recipe
 
+    if trained is not None:
+        from model_export.trained import recipe_of_checkpoint
+
+        made = recipe_of_checkpoint(out, trained, base=minilm_base(), base_checkpoint=checkpoint, scale=scale)
+        plain_console().print(f"recipe {made.name} of a trained query tower at {out}")
+        return
     recipe = write_recipe(
         out,
         base=minilm_base(),

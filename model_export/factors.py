@@ -32,6 +32,7 @@ def write_factors(path: Path, trained: Mapping[str, FloatArray]) -> None:
     """Keep trained factors in float16, sorted by name."""
     halves = {name: np.ascontiguousarray(trained[name].astype(np.float16)) for name in sorted(trained)}
     save_file(halves, path)
+    path.chmod(0o644)  # the library makes it readable by its owner only
 
 
 def merge(base: Mapping[str, FloatArray], path: Path, *, scale: float) -> dict[str, FloatArray]:

@@ -6,11 +6,12 @@ cd "$(dirname "$0")/.."
 mapfile -t gpu_only < <(sed -n 's/^# skip: //p' requirements/torch.txt)
 skip=()
 for name in torch "${gpu_only[@]}"; do skip+=(--no-emit-package "$name"); done
-for use in serve-cpu serve-gpu train export evaluate registry milvus ray dev; do
+for use in serve-cpu serve-gpu corpus train export evaluate registry milvus ray dev; do
   extras=(--extra "$use")
   [[ $use == dev ]] && extras=(--extra dev --extra train --extra evaluate)
+  [[ $use == corpus ]] && extras+=(--extra synthesize)
   drop=()
-  case $use in train | evaluate | dev) drop=("${skip[@]}") ;; esac
+  case $use in corpus | train | evaluate | dev) drop=("${skip[@]}") ;; esac
   uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
     --custom-compile-command "requirements/lock.sh" "${extras[@]}" "${drop[@]}" \
     --output-file "requirements/$use.txt" pyproject.toml

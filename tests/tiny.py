@@ -38,7 +38,7 @@ CONFIG = {
 
 
 def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
-    """Write `config.json`, `model.safetensors` and `tokenizer.json` of a random two-layer BERT."""
+    """Write a random two-layer BERT with its tokenizer, as `transformers` reads and writes them."""
     directory.mkdir(parents=True, exist_ok=True)
     letters = "abcdefghijklmnopqrstuvwxyz0123456789.,?!'-"
     pieces = [*SPECIAL, *WORDS, *letters, *(f"##{letter}" for letter in letters)]
@@ -48,6 +48,8 @@ def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
     tokenizer.pre_tokenizer = BertPreTokenizer()
     tokenizer.post_processor = TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=[("[CLS]", 2), ("[SEP]", 3)])
     tokenizer.save(str(directory / "tokenizer.json"))
+    names = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]", "unk_token": "[UNK]"}
+    (directory / "tokenizer_config.json").write_text(json.dumps(names), encoding="utf-8")
     config = {**CONFIG, "vocab_size": len(vocabulary)}
     (directory / "config.json").write_text(json.dumps(config), encoding="utf-8")
     save_file(_random_tensors(config, np.random.default_rng(seed)), directory / "model.safetensors")

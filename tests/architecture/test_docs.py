@@ -1,6 +1,7 @@
 from pathlib import Path
 
 from service.settings import Settings
+from tests.architecture.config_keys import keys
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,3 +17,17 @@ def test_every_setting_is_documented_with_its_default_and_its_meaning() -> None:
         row = rows[f"INFEMBED_{name.upper()}"]
         assert ("unset" if field.default is None else f"`{field.default}`") in row
         assert str(field.description) in row
+
+
+def test_every_key_of_a_training_run_is_documented_with_its_default_and_its_meaning() -> None:
+    rows = {
+        line.split("|")[1].strip(" `"): line
+        for line in (ROOT / "docs" / "training.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith("| `") and line.count("|") == 4 and not line.startswith("| `c")
+    }
+    found = list(keys())
+    documented = [name for name in rows if name in {key.name for key in found} or "." in name]
+    assert [name for name in documented if not name.endswith((".json", ".jsonl"))] == [key.name for key in found]
+    for key in found:
+        assert f"| `{key.default}` |" in rows[key.name]
+        assert str(key.description or "") in rows[key.name]

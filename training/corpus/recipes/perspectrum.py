@@ -32,7 +32,7 @@ _TWO_SIDED = TwoSided(
 
 
 class _Perspective(Record):
-    pId: int  # noqa: N815 - the data set's column
+    pId: int
     text: str
 
 
@@ -42,7 +42,7 @@ class _Cluster(Record):
 
 
 class _Claim(Record):
-    cId: int  # noqa: N815 - the data set's column
+    cId: int
     text: str
     perspectives: list[_Cluster]
     topics: tuple[str, ...] = ()

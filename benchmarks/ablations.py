@@ -1,0 +1,201 @@
+"""Train variants of one run on the same rows and steps, and score each on the same suites: docs/results.md.
+
+    python benchmarks/ablations.py configs/train-release.toml --corpus CORPUS --dev-corpus DEV --data DATA
+    python benchmarks/ablations.py ... --only prefix,concat,attention        # some of them
+    python benchmarks/ablations.py ... --suites test                         # once, at the end
+
+Everything is kept below --work: a variant that was trained or scored is not trained or scored again. Scores on dev are
+for choosing; test is scored once.
+"""
+
+import argparse
+import os
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from evaluation.encoders import ScoredModel
+from evaluation.evaluate import Suites, evaluate
+from evaluation.report import Measure, ModelIdentity, ModelKind, Report, load_report, save_report
+from evaluation.suites.catalogue import find_suite
+from evaluation.suites.layout import Suite
+from evaluation.summary import summarize
+from infembed.inputs import Fusion, InputType, TextInput
+from infembed.progress import show_progress
+from training.checkpoint import load_checkpoint
+from training.config import ModelConfig, TrainConfig
+from training.corpus.mini import Part
+from training.corpus.rows import InstructionType
+from training.dev import choose_rows, dev_suite
+from training.encoder import TorchEncoder
+from training.mixture import load_rows
+from training.model import InfEmbed, open_model
+from training.run import train
+
+TEST = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "npl", "cranfield", "cisi")
+SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.PAIRWISE, Measure.NDCG, Measure.PLAIN_NDCG, Measure.LIFT)
+HELD_OUT_TYPES = tuple(kind.value for kind in InstructionType if kind is not InstructionType.PLAIN)
+HELD_OUT_SOURCES = ("inf-ir-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "netflix", "pubmedqa")
+
+Change = Mapping[str, Mapping[str, Any]]
+
+
+def changes(config: TrainConfig) -> dict[str, Change]:
+    """What each variant changes in the run, by table of its TOML file."""
+    found: dict[str, Change] = {
+        "as configured": {},
+        "without instructions": {"loss": {"with_instructions": False, "terms": ("P",)}},
+        "concat": {"model": {"fusion": "concat"}},
+        "attention": {"model": {"fusion": "attention"}},
+        "prefix, pooled over all": {"model": {"pools_instruction": True}},
+        "shared tower": {"model": {"tower": "shared"}},
+        "full fine-tuning": {"model": {"lora": None}, "steps": {"learning_rate": 5e-5}},
+        "not held to plain queries": {"loss": {"plain_weight": 0.0}},
+        "InF-IR-mini only": {"data": {"shares": {"inf-ir-mini": 1.0}}},
+        "without InF-IR-mini": {"data": {"shares": _without(config, "inf-ir-mini")}},
+    }
+    for name, terms, join in (
+        ("P", ("P",), "multi"),
+        ("I", ("I",), "multi"),
+        ("IQ", ("IQ",), "multi"),
+        ("uni{P,I}", ("P", "I"), "uni"),
+        ("multi{P,I}", ("P", "I"), "multi"),
+        ("multi{P,I,IQ}", ("P", "I", "IQ"), "multi"),
+    ):
+        found[name] = {"loss": {"terms": terms, "join": join}}
+    for kind in HELD_OUT_TYPES:
+        found[f"no {kind}"] = {"data": {"exclude_types": (kind,)}}
+    for source in HELD_OUT_SOURCES:
+        found[f"no source {source}"] = {"data": {"shares": _without(config, source)}}
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("--corpus", required=True, help="built with `infembed corpus build --recipe all`")
+    parser.add_argument("--dev-corpus", required=True, help="the same with `--split dev`")
+    parser.add_argument("--data", type=Path, default=os.environ.get("INFEMBED_DATA"))
+    parser.add_argument("--only", help="names of variants, separated by commas")
+    parser.add_argument("--suites", choices=("dev", "test"), default="dev")
+    parser.add_argument("--work", type=Path, default=Path(".cache/ablations"))
+    arguments = parser.parse_args()
+    config = with_corpora(TrainConfig.from_toml(arguments.config), arguments.corpus, arguments.dev_corpus)
+    every = changes(config)
+    names = arguments.only.split(",") if arguments.only else list(every)
+    if unknown := [name for name in names if name not in every]:
+        parser.error(f"no variant {', '.join(unknown)}; there are {', '.join(every)}")
+    suites = dev_suites(config) if arguments.suites == "dev" else [find_suite(s, data=arguments.data) for s in TEST]
+    reports = {
+        name: _scored(model, name, suites, arguments.work / arguments.suites, arguments.work)
+        for name, model in _models(config, {name: every[name] for name in names}, arguments.work)
+    }
+    print_table(reports)
+
+
+def with_corpora(config: TrainConfig, corpus: str, dev_corpus: str) -> TrainConfig:
+    """Put the corpora built on this machine in the place of the file's."""
+    data = config.data.model_copy(update={"corpora": ("inf-ir-mini", corpus), "dev": ("inf-ir-mini", dev_corpus)})
+    return config.model_copy(update={"data": data})
+
+
+def apply(config: TrainConfig, name: str, change: Change) -> TrainConfig:
+    """Change a configuration; what does not fit together is refused as in a file."""
+    values = config.model_dump()
+    for table, keys in change.items():
+        values[table] |= keys
+    return TrainConfig.model_validate(values | {"name": slug(name)})
+
+
+def dev_suites(config: TrainConfig) -> list[Suite]:
+    """One suite for each source of the dev corpora."""
+    rows = choose_rows(load_rows(config.data.dev, Part.DEV).rows, most_of_each_source=config.data.dev_rows)
+    sources = sorted({row.source for row in rows})
+    return [dev_suite([r for r in rows if r.source == source], name=f"dev-{slug(source)}") for source in sources]
+
+
+def slug(name: str) -> str:
+    """Make a name that is a file's as well."""
+    return "".join(c if c.isalnum() or c in ".-" else "_" for c in name).strip("_")
+
+
+def print_table(reports: Mapping[str, Report]) -> None:
+    """Print the means of all suites that have a measure, as Markdown."""
+    print("| variant | " + " | ".join(SHOWN) + " | training s | ms a query |")
+    print("|---" * (len(SHOWN) + 3) + "|")
+    for name, report in reports.items():
+        summary = report.summary or summarize(report)
+        cells = []
+        for measure in SHOWN:
+            found = summary.macro.get(measure)
+            interval = (
+                f" ({found.low * 100:.1f} to {found.high * 100:.1f})"
+                if found and found.low is not None and found.high is not None
+                else ""
+            )
+            cells.append(f"{found.mean * 100:.1f}{interval}" if found else "")
+        costs = [str(report.notes.get(key, "")) for key in ("training_s", "query_ms")]
+        print(f"| {name} | " + " | ".join([*cells, *costs]) + " |")
+
+
+def _without(config: TrainConfig, source: str) -> dict[str, float]:
+    return {name: share for name, share in config.data.shares.items() if name.rpartition(":")[2] != source}
+
+
+def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> Iterator[tuple[str, InfEmbed]]:
+    """Yield the untouched model under each fusion, then every variant, trained unless it was before."""
+    for fusion in Fusion:
+        yield f"untrained {fusion}", open_model(ModelConfig(base=config.model.base, fusion=fusion)).eval()
+    for name, change in wanted.items():
+        out = work / "runs" / slug(name)
+        if not (out / "model").exists():
+            with show_progress(Console(stderr=True), unit="steps") as report:
+                trained = train(apply(config, name, change), out, cache=work / "documents", report=report)
+            (out / "seconds").write_text(f"{trained.seconds:.0f}")
+        yield name, load_checkpoint(out / "model")
+
+
+def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, work: Path) -> Report:
+    path = directory / f"{slug(name)}.json"
+    if path.is_file():
+        return load_report(path)
+    is_frozen = model.config.tower == "frozen" or name.startswith("untrained")
+    fingerprint = f"{model.base_fingerprint}" if is_frozen else f"{slug(name)}"
+    identity = ModelIdentity(
+        name=slug(name),
+        digest=slug(name),
+        document_fingerprint=fingerprint,
+        kind=ModelKind.CHECKPOINT,
+        fusion=model.config.fusion,
+    )
+    encoder = TorchEncoder(model, document_fingerprint=fingerprint)
+    with show_progress(Console(stderr=True), unit="texts") as progress:
+        report = evaluate(ScoredModel(identity, encoder), Suites(suites, {}), cache=work / "vectors", report=progress)
+    seconds = work / "runs" / slug(name) / "seconds"
+    notes = {"query_ms": _query_ms(encoder), "training_s": seconds.read_text() if seconds.is_file() else ""}
+    report = report.model_copy(update={"notes": report.notes | notes})
+    save_report(report, path)
+    return report
+
+
+def _query_ms(encoder: TorchEncoder, *, n: int = 50) -> float:
+    """Time single queries of about 8 tokens with an instruction of about 15; the median in milliseconds."""
+    queries = [
+        TextInput(
+            f"how to keep slugs off lettuce {i}", InputType.QUERY, "Leave out anything with chemicals, pellets too."
+        )
+        for i in range(n)
+    ]
+    found = []
+    for query in queries:
+        started = time.perf_counter()
+        encoder.encode_queries([query])
+        found.append((time.perf_counter() - started) * 1000)
+    return round(sorted(found)[n // 2], 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Low-rank factors: where they go, that they change nothing at first, and that merging them is exact."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.training.tiny_backbones import make_input, tiny_backbone
+from training.backbone import FAMILIES, Backbone
+from training.config import LoraConfig
+from training.lora import add_factors, factors, load_factors, merge_factors
+from training.tokens import collate
+
+CONFIG = LoraConfig(rank=2, alpha=4)
+MATRICES = {
+    "bert": ("query", "key", "value", "attention.output.dense", "intermediate.dense", "0.output.dense"),
+    "roberta": ("query", "key", "value", "attention.output.dense", "intermediate.dense", "0.output.dense"),
+    "xlm-roberta": ("query", "key", "value", "attention.output.dense", "intermediate.dense", "0.output.dense"),
+    "modernbert": ("attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo"),
+}
+
+
+def states(backbone: Backbone) -> Tensor:
+    batch = collate([make_input(6, 4), make_input(9), make_input(3, 2)], pad_id=backbone.pad_id)
+    found: Tensor = backbone(batch).detach()
+    return found
+
+
+def trained(backbone: Backbone) -> Backbone:
+    """Give every factor a value, as training would."""
+    generator = torch.Generator().manual_seed(1)
+    for name, parameter in backbone.named_parameters():
+        if "lora_" in name:
+            parameter.data = torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype) * 0.2
+    return backbone
+
+
+def test_every_family_is_tested() -> None:
+    assert set(MATRICES) == set(FAMILIES)
+
+
+@pytest.mark.parametrize("family", list(MATRICES))
+def test_factors_stand_beside_every_matrix_of_every_layer(family: str) -> None:
+    backbone = tiny_backbone(family)
+    add_factors(backbone, CONFIG)
+    names = [name for name in factors(backbone) if "lora_A" in name]
+    n_layers = backbone.encoder.config.num_hidden_layers
+    assert len(names) == n_layers * len(MATRICES[family])
+    for ending in MATRICES[family]:
+        assert any(f"{ending}.lora_A" in name for name in names), f"no factor at {ending}"
+    assert not any("embeddings" in name for name in names)
+
+
+@pytest.mark.parametrize("family", list(MATRICES))
+def test_output_is_unchanged_until_the_factors_are_trained(family: str) -> None:
+    backbone = tiny_backbone(family)
+    before = states(backbone)
+    add_factors(backbone, CONFIG)
+    torch.testing.assert_close(states(backbone.eval()), before, atol=1e-12, rtol=0)
+    assert float((states(trained(backbone)) - before).abs().max()) > 0.01
+
+
+@pytest.mark.parametrize("family", list(MATRICES))
+def test_only_factors_get_gradients(family: str) -> None:
+    backbone = tiny_backbone(family)
+    add_factors(backbone, CONFIG)
+    backbone(collate([make_input(6, 4)], pad_id=backbone.pad_id)).sum().backward()
+    with_gradient = {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
+    assert with_gradient == {name for name, _ in backbone.named_parameters() if "lora_" in name}
+
+
+@pytest.mark.parametrize("family", list(MATRICES))
+def test_merged_weights_give_what_the_factors_gave(family: str) -> None:
+    backbone = tiny_backbone(family)
+    names = set(backbone.encoder.state_dict())
+    add_factors(backbone, CONFIG)
+    with_factors = states(trained(backbone).eval())
+    merge_factors(backbone)
+    assert set(backbone.encoder.state_dict()) == names
+    torch.testing.assert_close(states(backbone), with_factors, atol=1e-9, rtol=0)
+
+
+def test_merging_at_half_scale_is_the_mean_of_base_and_trained_weights() -> None:
+    base = tiny_backbone("bert").encoder.state_dict()
+    whole, half = (tiny_backbone("bert"), tiny_backbone("bert"))
+    for backbone, scale in ((whole, 1.0), (half, 0.5)):
+        add_factors(backbone, CONFIG)
+        merge_factors(trained(backbone), scale=scale)
+    for name, weight in half.encoder.state_dict().items():
+        mean = (base[name] + whole.encoder.state_dict()[name]) / 2
+        torch.testing.assert_close(weight, mean, atol=1e-12, rtol=0)
+
+
+def test_loaded_factors_are_the_saved_ones(tmp_path: Path) -> None:
+    one, other = tiny_backbone("bert"), tiny_backbone("bert")
+    for backbone in (one, other):
+        add_factors(backbone, CONFIG)
+    load_factors(other, factors(trained(one)))
+    torch.testing.assert_close(states(other.eval()), states(one.eval()), atol=1e-12, rtol=0)

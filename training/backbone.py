@@ -1,0 +1,181 @@
+"""A Hugging Face encoder that takes a block of instruction tokens before the text.
+
+Families differ in how they take masks and positions; everything that does is here. Legend: B rows, T tokens, D dim.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+import torch
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+
+from infembed.errors import BadArtefactError, BadConfigError, MissingArtefactError
+from training.tokens import TokenBatch
+
+
+class Backbone(nn.Module):
+    """Token states of an encoder under a batch's own rules of who sees whom."""
+
+    def __init__(self, encoder: PreTrainedModel, family: "Family", *, pad_id: int) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.pad_id = pad_id
+        self._family = family
+
+    @property
+    def dim(self) -> int:
+        return int(self.encoder.config.hidden_size)
+
+    @property
+    def device(self) -> torch.device:
+        device: torch.device = next(self.encoder.parameters()).device
+        return device
+
+    @property
+    def n_positions(self) -> int:
+        """Most tokens of one sequence, instruction included."""
+        return self._family.n_positions(self.encoder.config)
+
+    def forward(self, batch: TokenBatch) -> Tensor:
+        """Encode a batch; (B, T, D). Without instructions this is the encoder as it was pretrained."""
+        mask = batch.sees_BTT if batch.has_instruction else batch.is_token_BT
+        states: Tensor = self._family.encode(self.encoder, batch.ids_BT, mask)
+        return states
+
+
+class Family(Protocol):
+    """What a kind of encoder needs to read instruction and text as one sequence."""
+
+    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
+        """Return token states (B, T, D); `mask` is (B, T) or (B, T, T), True where a token may be seen."""
+        ...
+
+    def n_positions(self, config: Any) -> int: ...
+
+
+class BertFamily:
+    """BERT and what is built like it: E5, BGE, GTE, MiniLM (absolute positions from 0), XLM-R (after padding's)."""
+
+    def __init__(self, *, starts_after_padding: bool = False) -> None:
+        self._starts_after_padding = starts_after_padding
+
+    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
+        first = self._first_position(encoder.config)
+        positions = torch.arange(first, first + ids_BT.shape[1], device=ids_BT.device)
+        output = encoder(input_ids=ids_BT, attention_mask=mask.long(), position_ids=positions[None].expand_as(ids_BT))
+        states: Tensor = output.last_hidden_state
+        return states
+
+    def n_positions(self, config: Any) -> int:
+        return int(config.max_position_embeddings) - self._first_position(config)
+
+    def _first_position(self, config: Any) -> int:
+        return int(config.pad_token_id) + 1 if self._starts_after_padding else 0
+
+
+class ModernBertFamily:
+    """ModernBERT: rotary positions, and layers that see a window of tokens only.
+
+    Its own forward takes no block masks, so the layers are run here, one after another.
+    """
+
+    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
+        net: Any = encoder
+        sees = mask[:, None, :, :] if mask.dim() == 3 else mask[:, None, None, :].expand(-1, 1, ids_BT.shape[1], -1)
+        positions = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+        distance = (positions[:, None] - positions[None, :]).abs()
+        # Padding far from the text sees itself: a token that sees nothing is NaN in some kernels, and NaN spreads.
+        sees_near = sees & (distance <= net.config.local_attention // 2) | (distance == 0)
+        states: Tensor = net.embeddings(input_ids=ids_BT)
+        masks = {
+            "attention_mask": _additive(sees, states.dtype),
+            "sliding_window_mask": _additive(sees_near, states.dtype),
+        }
+        for layer in net.layers:
+            states = layer(states, position_ids=positions[None], **masks)[0]
+        normed: Tensor = net.final_norm(states)
+        return normed
+
+    def n_positions(self, config: Any) -> int:
+        return int(config.max_position_embeddings)
+
+
+FAMILIES: dict[str, Family] = {
+    "bert": BertFamily(),
+    "roberta": BertFamily(starts_after_padding=True),
+    "xlm-roberta": BertFamily(starts_after_padding=True),
+    "modernbert": ModernBertFamily(),
+}
+"""By `model_type`; E5, BGE, GTE and MiniLM are `bert`. Positions of the RoBERTa kind begin after padding's id."""
+
+
+class Loaded(NamedTuple):
+    """A backbone and the tokenizer that belongs to it."""
+
+    backbone: Backbone
+    tokenizer: Tokenizer
+
+
+def load_backbone(path: str) -> Loaded:
+    """Load a checkpoint directory or a hub name; refuses kinds of models that are not known to be read right."""
+    if Path(path).is_dir() and not (Path(path) / "config.json").is_file():
+        raise MissingArtefactError(f"no model at {path}: the directory has no config.json")
+    config = _load("model", path, AutoConfig.from_pretrained)
+    family = _family(path, config.model_type)
+    tokenizer = _load("tokenizer", path, AutoTokenizer.from_pretrained, use_fast=True)
+    if len(tokenizer) > config.vocab_size:
+        raise BadArtefactError(
+            f"the tokenizer of {path} knows {len(tokenizer):,} tokens, the model {config.vocab_size:,}: they do not "
+            "belong together; give the model's own tokenizer"
+        )
+    # Nobody sees padding, so a tokenizer without it may pad with any token.
+    backbone = Backbone(_encoder(path, config.model_type), family, pad_id=tokenizer.pad_token_id or 0)
+    return Loaded(backbone, tokenizer.backend_tokenizer)
+
+
+def _encoder(path: str, model_type: str) -> PreTrainedModel:
+    pooler = {} if model_type == "modernbert" else {"add_pooling_layer": False}
+    encoder, report = _load(
+        "weights",
+        path,
+        AutoModel.from_pretrained,
+        attn_implementation="sdpa",
+        dtype=torch.float32,
+        output_loading_info=True,
+        **pooler,
+    )
+    if absent := sorted(report["missing_keys"]):
+        raise BadArtefactError(
+            f"the weights of {path} lack {len(absent)} tensors that its config.json calls for, {absent[0]} the first; "
+            "they would stay random. Give a whole checkpoint"
+        )
+    return encoder
+
+
+def _load(what: str, path: str, load: Callable[..., Any], **options: Any) -> Any:
+    try:
+        return load(path, **options)
+    except OSError as error:
+        raise MissingArtefactError(f"no {what} at {path}: {_in_one_line(error)}") from error
+    except Exception as error:  # transformers, tokenizers and safetensors share no base but Exception
+        raise BadArtefactError(f"the {what} at {path} cannot be loaded: {_in_one_line(error)}") from error
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _family(path: str, model_type: str) -> Family:
+    if model_type not in FAMILIES:
+        raise BadConfigError(
+            f"{path} is a {model_type!r} model; InF-Embed reads {', '.join(sorted(FAMILIES))} (E5, BGE, GTE and MiniLM "
+            "are bert). Add a family to training/backbone.py with a test against the model's own forward"
+        )
+    return FAMILIES[model_type]
+
+
+def _additive(is_seen: Tensor, dtype: torch.dtype) -> Tensor:
+    return torch.zeros(is_seen.shape, dtype=dtype, device=is_seen.device).masked_fill(~is_seen, torch.finfo(dtype).min)

@@ -1,0 +1,113 @@
+"""Checkpoints: what was trained, the configuration that made it, and digests of what it stands on.
+
+checkpoint.json          configuration, base model's digest, digest of the weights
+factors.safetensors      LoRA: the factors alone, megabytes
+weights.safetensors      otherwise: every weight of the query tower
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, JsonValue
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from infembed import version
+from infembed.artefacts import FileEntry, describe_file, new_directory, verify_files
+from infembed.config import Config, parse_json
+from infembed.errors import AlteredArtefactError, MismatchedArtefactError, MissingArtefactError
+from training.config import ModelConfig
+from training.lora import factors, load_factors
+from training.model import InfEmbed, open_model
+
+CHECKPOINT_FILE = "checkpoint.json"
+_FACTORS_FILE = "factors.safetensors"
+_WEIGHTS_FILE = "weights.safetensors"
+_REMEDY = "train the model again, or copy the checkpoint once more"
+
+
+class CheckpointManifest(Config):
+    """What a checkpoint is and what made it."""
+
+    schema_version: Literal[1] = 1
+    name: str
+    model: ModelConfig
+    base_fingerprint: str = Field(description="digest of the base model's weights: factors fit no others")
+    made_from: dict[str, JsonValue] = Field(default_factory=dict)
+    made_with: dict[str, str] = Field(default_factory=lambda: {"inf-embed": version()})
+    files: tuple[FileEntry, ...]
+
+
+def save_checkpoint(model: InfEmbed, out: Path, *, name: str, made_from: dict[str, JsonValue]) -> CheckpointManifest:
+    """Write what was trained, whole or not at all; `out` must not exist."""
+    is_lora = model.config.lora is not None
+    file = _FACTORS_FILE if is_lora else _WEIGHTS_FILE
+    with new_directory(out) as directory:
+        save_file(_trained(model), directory / file)
+        manifest = CheckpointManifest(
+            name=name,
+            model=model.config,
+            base_fingerprint=model.base_fingerprint,
+            made_from=made_from,
+            files=(describe_file(directory, file),),
+        )
+        (directory / CHECKPOINT_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    return manifest
+
+
+def read_manifest(path: Path) -> CheckpointManifest:
+    """Read a checkpoint's manifest and check its files."""
+    if not (path / CHECKPOINT_FILE).is_file():
+        raise MissingArtefactError(
+            f"no checkpoint at {path} (no {CHECKPOINT_FILE} there); train one (`infembed train`)"
+        )
+    manifest = parse_json(CheckpointManifest, path / CHECKPOINT_FILE, remedy=_REMEDY)
+    verify_files(path, manifest.files, remedy=_REMEDY)
+    return manifest
+
+
+def load_checkpoint(path: Path) -> InfEmbed:
+    """Rebuild the trained model on its base model."""
+    manifest = read_manifest(path)
+    model = open_model(manifest.model)
+    if model.base_fingerprint != manifest.base_fingerprint:
+        raise MismatchedArtefactError(
+            f"{path} was trained on a base model with digest {manifest.base_fingerprint[:12]}, "
+            f"{manifest.model.base} has {model.base_fingerprint[:12]}; get the model it was trained on"
+        )
+    restore(model, path)
+    return model.eval()
+
+
+def restore(model: InfEmbed, path: Path) -> None:
+    """Put a checkpoint's weights into a model of the same configuration."""
+    is_lora = model.config.lora is not None
+    file = path / (_FACTORS_FILE if is_lora else _WEIGHTS_FILE)
+    try:
+        found = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise AlteredArtefactError(f"{file} cannot be read: {error}; {_REMEDY}") from error
+    expected = _trained(model)
+    wrong = sorted(name for name in expected.keys() | found.keys() if _shape(expected, name) != _shape(found, name))
+    if wrong:
+        name = wrong[0]
+        raise MismatchedArtefactError(
+            f"{file} does not fit {model.config.base}: {name} has shape {_shape(found, name)}, the model needs "
+            f"{_shape(expected, name)} ({len(wrong)} such tensors); was it trained on another base model?"
+        )
+    if is_lora:
+        load_factors(model.query_tower, found)
+    else:
+        model.query_tower.encoder.load_state_dict(found)
+
+
+def _trained(model: InfEmbed) -> dict[str, Tensor]:
+    if model.config.lora is not None:
+        return factors(model.query_tower)
+    state = model.query_tower.encoder.state_dict()
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def _shape(tensors: dict[str, Tensor], name: str) -> tuple[int, ...] | None:
+    return tuple(tensors[name].shape) if name in tensors else None

@@ -1,0 +1,49 @@
+"""Low-rank factors beside the encoder's matrices (LoRA, arXiv 2106.09685), through peft."""
+
+from collections.abc import Mapping
+
+import peft
+from peft.tuners.lora import LoraLayer
+from torch import Tensor, nn
+
+from training.backbone import Backbone
+from training.config import LoraConfig
+
+_ADAPTER = "default"
+
+
+def add_factors(backbone: Backbone, config: LoraConfig) -> None:
+    """Put factors beside every matrix of the encoder's layers and freeze the rest; the output does not change yet."""
+    layers = [
+        name
+        for name, module in backbone.encoder.named_modules()
+        if isinstance(module, nn.Linear) and (".layer." in name or ".layers." in name or name.startswith("layers."))
+    ]
+    adapter = peft.LoraConfig(
+        r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=layers, bias="none"
+    )
+    peft.inject_adapter_in_model(adapter, backbone.encoder, adapter_name=_ADAPTER)
+
+
+def factors(backbone: Backbone) -> dict[str, Tensor]:
+    """Return the factors by name, on the CPU."""
+    state = peft.get_peft_model_state_dict(backbone.encoder, adapter_name=_ADAPTER)
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+
+
+def load_factors(backbone: Backbone, found: Mapping[str, Tensor]) -> None:
+    """Put trained factors in the place of fresh ones; names and shapes must be the same."""
+    peft.set_peft_model_state_dict(backbone.encoder, dict(found), adapter_name=_ADAPTER)
+
+
+def merge_factors(backbone: Backbone, *, scale: float = 1.0) -> None:
+    """Add the factors' products to the matrices and take the factors away.
+
+    `scale` below 1 averages the weights with the base model's (arXiv 2203.05482 for two models on one line).
+    """
+    for name, module in list(backbone.encoder.named_modules()):
+        if isinstance(module, LoraLayer):
+            linear = module.get_base_layer()
+            linear.weight.data += scale * module.get_delta_weight(_ADAPTER)
+            parent, _, child = name.rpartition(".")
+            setattr(backbone.encoder.get_submodule(parent), child, linear)
