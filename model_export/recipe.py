@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import onnx
 from safetensors.numpy import load_file
 
 from infembed.artefacts import sha256_file
@@ -38,17 +39,15 @@ def write_recipe(
 ) -> Recipe:
     """Write `recipe.json` and the graphs of every fusion into `directory`, overwriting what is there.
 
-    `trained` makes the recipe one of a trained query tower: the factors are kept beside the graphs.
+    `trained` makes the recipe one of a trained query tower: the factors are kept beside the graphs of the fusion they
+    were trained for.
     """
     directory.mkdir(parents=True, exist_ok=True)
     shape = BertShape.from_config(json.loads((checkpoint / "config.json").read_text(encoding="utf-8")))
     graphs = BertGraphs(shape, pooling, Tower.FROZEN if trained else Tower.SHARED)
     models = {"document.onnx": graphs.document()}
-    if trained is not None:
-        models["query.concat.onnx"] = graphs.query(Fusion.CONCAT)
-    for fusion in (Fusion.PREFIX, Fusion.ATTENTION):
-        models[f"instruction.{fusion}.onnx"] = graphs.instruction(fusion)
-        models[f"query.{fusion}.onnx"] = graphs.query(fusion)
+    for fusion in (default_fusion,) if trained else Fusion:
+        models |= _query_graphs(graphs, fusion)
     for name, model in models.items():
         (directory / name).write_bytes(model.SerializeToString(deterministic=True))
     base_weights = load_file(checkpoint / CHECKPOINT_FILE)
@@ -74,6 +73,14 @@ def write_recipe(
     )
     (directory / RECIPE_FILE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return recipe
+
+
+def _query_graphs(graphs: BertGraphs, fusion: Fusion) -> dict[str, onnx.ModelProto]:
+    """Make a fusion's graphs beside the document's; `concat` has one only where queries have a tower of their own."""
+    if fusion is not Fusion.CONCAT:
+        parts = {"instruction": graphs.instruction(fusion), "query": graphs.query(fusion)}
+        return {f"{part}.{fusion}.onnx": model for part, model in parts.items()}
+    return {} if graphs.tower is Tower.SHARED else {f"query.{fusion}.onnx": graphs.query(fusion)}
 
 
 def _digest(layout: Sequence[TensorRecipe], tensors: Mapping[str, FloatArray]) -> str:

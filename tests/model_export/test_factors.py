@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save_file
 from infembed.artefacts import sha256_file
 from infembed.bundle import Bundle, MaxTokens, Pooling, Tower
 from infembed.encoder import OnnxEncoder
-from infembed.errors import AlteredArtefactError, MismatchedArtefactError
+from infembed.errors import AlteredArtefactError, BadConfigError, MismatchedArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.vectors import FloatArray
 from model_export.assemble import BaseWeights, assemble
@@ -126,6 +126,12 @@ def test_altered_factors_are_refused(tmp_path: Path) -> None:
     with pytest.raises(AlteredArtefactError):
         assemble(tmp_path / "recipe", tmp_path / "again", weights=tmp_path / "checkpoint")
     assert not (tmp_path / "again").exists()
+
+
+def test_a_trained_tower_is_served_with_the_fusion_it_was_trained_for(tmp_path: Path) -> None:
+    make_trained(tmp_path, fusion=Fusion.PREFIX)
+    with pytest.raises(BadConfigError, match="was trained for fusion prefix, not concat"):
+        assemble(tmp_path / "recipe", tmp_path / "again", fusion=Fusion.CONCAT, weights=tmp_path / "checkpoint")
 
 
 def test_factors_of_another_model_are_refused(tmp_path: Path) -> None:
