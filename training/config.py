@@ -156,6 +156,7 @@ class TrainConfig(Config):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = 42
+    start_from: str | None = Field(default=None, description="a run's model to go on from; None: the base model")
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()
     data: DataConfig = DataConfig()
