@@ -71,13 +71,31 @@ def load_checkpoint(path: Path) -> InfEmbed:
     """Rebuild the trained model on its base model."""
     manifest = read_manifest(path)
     model = open_model(manifest.model)
+    _require_base(model, manifest, path)
+    restore(model, path)
+    return model.eval()
+
+
+def go_on_from(model: InfEmbed, path: Path) -> None:
+    """Put another run's weights into a fresh model, which must be configured alike."""
+    manifest = read_manifest(path)
+    if manifest.model != model.config:
+        theirs, ours = (config.model_dump(mode="json") for config in (manifest.model, model.config))
+        key = next(key for key in ours if ours[key] != theirs[key])
+        raise MismatchedArtefactError(
+            f"{path} was trained with model.{key} = {theirs[key]}, the run asks for {ours[key]}; make them alike, or start "
+            "from the base model"
+        )
+    _require_base(model, manifest, path)
+    restore(model, path)
+
+
+def _require_base(model: InfEmbed, manifest: CheckpointManifest, path: Path) -> None:
     if model.base_fingerprint != manifest.base_fingerprint:
         raise MismatchedArtefactError(
             f"{path} was trained on a base model with digest {manifest.base_fingerprint[:12]}, "
             f"{manifest.model.base} has {model.base_fingerprint[:12]}; get the model it was trained on"
         )
-    restore(model, path)
-    return model.eval()
 
 
 def restore(model: InfEmbed, path: Path) -> None:

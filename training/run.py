@@ -12,13 +12,14 @@ from transformers.trainer_callback import TrainerCallback
 
 from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
+from infembed.artefacts import sha256_file
 from infembed.bundle import Tower
 from infembed.config import shown
 from infembed.errors import BadConfigError, NonFiniteError
 from infembed.inputs import InputType, TextInput
 from infembed.progress import Report
 from training.arguments import training_arguments
-from training.checkpoint import save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, go_on_from, save_checkpoint
 from training.config import TrainConfig
 from training.corpus.mini import Part
 from training.dev import DevScore, choose_rows, dev_suite, score_dev
@@ -61,6 +62,8 @@ def train(
     data = _data(config)
     arguments = training_arguments(config, out)
     model = open_model(config.model, keeps_base=config.loss.plain_weight > 0)
+    if config.start_from is not None:
+        go_on_from(model, Path(config.start_from))
     _require_instructions_fit(model, data.mixture)
     model.to(arguments.device)
     with arguments.main_process_first(local=False):
@@ -69,6 +72,7 @@ def train(
     before = score_dev(data.dev, TorchEncoder(model))
     made_from: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
+        "start": sha256_file(Path(config.start_from) / CHECKPOINT_FILE) if config.start_from else None,
         "corpora": digest_of([row.model_dump_json() for row in data.mixture.rows]),
         "rows": data.mixture.counts(),
     }
