@@ -83,8 +83,8 @@ def go_on_from(model: InfEmbed, path: Path) -> None:
         theirs, ours = (config.model_dump(mode="json") for config in (manifest.model, model.config))
         key = next(key for key in ours if ours[key] != theirs[key])
         raise MismatchedArtefactError(
-            f"{path} was trained with model.{key} = {theirs[key]}, the run asks for {ours[key]}; make them alike, or start "
-            "from the base model"
+            f"{path} was trained with model.{key} = {theirs[key]}, the run asks for {ours[key]}; make them alike, or "
+            "start from the base model"
         )
     _require_base(model, manifest, path)
     restore(model, path)

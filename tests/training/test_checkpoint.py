@@ -12,7 +12,7 @@ from infembed.errors import AlteredArtefactError, MismatchedArtefactError, Missi
 from infembed.inputs import TextInput
 from tests.tiny import make_checkpoint
 from tests.training.toy import toy_config, toy_model
-from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, read_manifest, restore, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, go_on_from, load_checkpoint, read_manifest, restore, save_checkpoint
 from training.config import LoraConfig
 from training.model import InfEmbed, open_model, query_inputs
 
@@ -114,3 +114,14 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     (out / CHECKPOINT_FILE).write_text(json.dumps({**values, "schema_version": 2}), encoding="utf-8")
     with pytest.raises(AlteredArtefactError, match="schema_version"):
         load_checkpoint(out)
+
+
+def test_a_run_goes_on_from_a_model_configured_alike_and_from_no_other(tmp_path: Path) -> None:
+    trained = changed_model(tmp_path, lora=LoraConfig(rank=4, alpha=8))
+    saved = save(trained, tmp_path / "saved")
+    fresh = open_model(trained.config).eval()
+    go_on_from(fresh, saved)
+    torch.testing.assert_close(vectors(fresh), vectors(trained), atol=1e-6, rtol=0)
+    other = open_model(trained.config.model_copy(update={"lora": LoraConfig(rank=8, alpha=8)}))
+    with pytest.raises(MismatchedArtefactError, match=r"trained with model\.lora = .*'rank': 4.*asks for .*'rank': 8"):
+        go_on_from(other, saved)

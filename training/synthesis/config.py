@@ -1,9 +1,11 @@
 """What a synthesis run needs: two models, where the pairs are, what counts as good, and what it may cost."""
 
 from enum import StrEnum
+from itertools import combinations
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field, JsonValue, field_validator
+from pydantic import Field, JsonValue, field_validator, model_validator
 
 from infembed.config import Config
 from training.corpus.rows import InstructionType
@@ -61,7 +63,7 @@ class ModelConfig(Config):
         default_factory=dict, description="sent as they are: temperature, reasoning_effort, ..."
     )
     check_model: bool = Field(default=True, description="False where the endpoint serves models that it does not list")
-    timeout_s: float = Field(default=120.0, gt=0)
+    timeout_s: float = Field(default=120.0, gt=0, description="for one whole answer, however slowly it trickles in")
 
     @field_validator("parameters")
     @classmethod
@@ -118,6 +120,14 @@ class SynthesisConfig(Config):
     )
     bounds: Bounds = Bounds()
     retries: Retries = Retries()
+
+    @model_validator(mode="after")
+    def _keeps_files_apart(self) -> Self:
+        paths = {"pairs": self.pairs, "out": self.out, "answers": self.answers}
+        for one, other in combinations(paths, 2):
+            if paths[one].resolve() == paths[other].resolve():
+                raise ValueError(f"{one} and {other} are both {paths[one]}; each needs a place of its own")
+        return self
 
     @field_validator("instruction_types")
     @classmethod

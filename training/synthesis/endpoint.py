@@ -10,6 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, Self
 
+import httpx
 from openai import (
     APIConnectionError,
     APIError,
@@ -139,9 +140,13 @@ class Endpoint:
     async def _send(self, question: Question) -> str:
         rest = {key: value for key, value in question.request.items() if key not in {"model", "messages"}}
         messages: Any = question.request["messages"]
-        raw = await self._client.chat.completions.with_raw_response.create(
-            model=str(question.request["model"]), messages=messages, extra_body=rest
-        )
+        try:
+            async with asyncio.timeout(self.model.timeout_s):  # the client's bounds silence only
+                raw = await self._client.chat.completions.with_raw_response.create(
+                    model=str(question.request["model"]), messages=messages, extra_body=rest
+                )
+        except TimeoutError as error:
+            raise APITimeoutError(httpx.Request("POST", self.model.base_url)) from error
         self.has_answered = True
         return raw.content.decode("utf-8", errors="replace")
 

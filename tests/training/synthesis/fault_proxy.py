@@ -26,6 +26,7 @@ class Spoilt(StrEnum):
     RATE_LIMIT = "429 with Retry-After"
     SERVER_ERROR = "500"
     TIME_OUT = "time-out"
+    TRICKLE = "body that never ends"
     CUT_OFF = "body cut off"
     NOT_A_COMPLETION = "200 that is no completion"
     NOT_JSON = "content that is no JSON"
@@ -35,7 +36,7 @@ class Spoilt(StrEnum):
     REFUSAL = "refusal"
 
 
-OF_TRANSPORT = frozenset({Spoilt.RATE_LIMIT, Spoilt.SERVER_ERROR, Spoilt.TIME_OUT, Spoilt.CUT_OFF})
+OF_TRANSPORT = frozenset({Spoilt.RATE_LIMIT, Spoilt.SERVER_ERROR, Spoilt.TIME_OUT, Spoilt.TRICKLE, Spoilt.CUT_OFF})
 
 
 class Delivery(NamedTuple):
@@ -139,6 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
             case Spoilt.TIME_OUT:
                 self._proxy.closing.wait(60)
                 self.close_connection = True
+            case Spoilt.TRICKLE:
+                self._trickle()
             case Spoilt.CUT_OFF:
                 self._send_half(_completion("never heard to the end"))
             case kind:
@@ -171,6 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
         self._head(200, len(data), {})
         self.wfile.write(data[: len(data) // 2])
         self.close_connection = True
+
+    def _trickle(self) -> None:
+        """Send a byte now and then: silence never lasts long enough for a client that waits for silence."""
+        self._head(200, 1_000_000, {})
+        while not self._proxy.closing.wait(0.1):
+            self.wfile.write(b" ")
 
     def _head(self, status: int, size: int, headers: Mapping[str, str]) -> None:
         self.send_response(status)

@@ -67,6 +67,7 @@ def spoiling(scripted: ScriptedEndpoint, kind: Spoilt) -> FaultProxy:
         (Spoilt.SERVER_ERROR, [1.0]),
         (Spoilt.CUT_OFF, [1.0]),
         (Spoilt.TIME_OUT, [1.0]),
+        (Spoilt.TRICKLE, [1.0]),
     ],
 )
 def test_faults_of_transport_are_waited_out(

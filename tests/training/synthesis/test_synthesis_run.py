@@ -114,7 +114,7 @@ def test_an_endpoint_that_always_lies_costs_rows_and_not_the_run(tmp_path: Path,
 @pytest.mark.slow
 def test_half_of_all_answers_spoiled_in_every_way_still_ends_with_rows(tmp_path: Path) -> None:
     with ScriptedEndpoint().serving() as endpoint:
-        shares: dict[Spoilt, int] = {kind: 60 for kind in Spoilt if kind is not Spoilt.TIME_OUT}
+        shares: dict[Spoilt, int] = {kind: 60 for kind in Spoilt if kind not in {Spoilt.TIME_OUT, Spoilt.TRICKLE}}
         with FaultProxy(endpoint.url, shares).serving() as proxy:
             questions = make_questions(tmp_path, proxy.url, n_pairs=30, retries={"n_attempts": 4})
             report, asked = run(questions)
