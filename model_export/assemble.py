@@ -97,8 +97,8 @@ def assemble(
     fusion = fusion or recipe.default_fusion
     if recipe.factors is not None and fusion is not recipe.default_fusion:
         raise BadConfigError(
-            f"{recipe.name} was trained for fusion {recipe.default_fusion}, not {fusion}; leave --fusion away, or choose "
-            "a recipe that was not trained"
+            f"{recipe.name} was trained for fusion {recipe.default_fusion}, not {fusion}; leave --fusion away, or "
+            "choose a recipe that was not trained"
         )
     source = weights or find_base(recipe.base)
     checkpoint = _load_base(recipe.base, source)

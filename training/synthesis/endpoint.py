@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from difflib import get_close_matches
 from typing import Any, NamedTuple, Self
 
-import httpx
+import httpx2
 from openai import (
     APIConnectionError,
     APIError,
@@ -146,7 +146,7 @@ class Endpoint:
                     model=str(question.request["model"]), messages=messages, extra_body=rest
                 )
         except TimeoutError as error:
-            raise APITimeoutError(httpx.Request("POST", self.model.base_url)) from error
+            raise APITimeoutError(httpx2.Request("POST", self.model.base_url)) from error
         self.has_answered = True
         return raw.content.decode("utf-8", errors="replace")
 
