@@ -41,7 +41,7 @@ def _bar(console: Console, unit: str) -> Iterator[Report]:
             if what not in tasks:
                 tasks[what] = progress.add_task(what, total=total or None, rate="")
             task = progress.tasks[tasks[what]]
-            rate = f"{task.speed:.0f} {unit}/s" if task.speed else ""
+            rate = f"{_number(task.speed)} {unit}/s" if task.speed else ""
             progress.update(task.id, completed=done, total=total or None, rate=rate)
 
         yield report
@@ -60,10 +60,16 @@ def _lines(console: Console, unit: str, clock: Callable[[], float]) -> Report:
             return
         last = now
         elapsed = now - since
-        line = f"{what}: {done:,} of {total:,} {unit}" if total else what
+        line = f"{what}: {done:,} of {total:,} {unit}" if total else f"{what}: {done:,} {unit}"
         if elapsed > 1 and done > before:
             rate = (done - before) / elapsed
-            line += f", {rate:,.0f} {unit}/s, {elapsed:,.0f} s so far, about {(total - done) / rate:,.0f} s left"
+            line += f", {_number(rate)} {unit}/s, {elapsed:,.0f} s so far"
+            line += f", about {(total - done) / rate:,.0f} s left" if total else ""
         console.print(line, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
     return report
+
+
+def _number(rate: float) -> str:
+    """Write a rate; slow work has one decimal, so that it does not read as standing still."""
+    return f"{rate:,.0f}" if rate >= 10 else f"{rate:.1f}"
