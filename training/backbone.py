@@ -3,6 +3,7 @@
 Families differ in how they take masks and positions; everything that does is here. Legend: B rows, T tokens, D dim.
 """
 
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -156,12 +157,17 @@ def _encoder(path: str, model_type: str) -> PreTrainedModel:
 
 
 def _load(what: str, path: str, load: Callable[..., Any], **options: Any) -> Any:
+    logger = logging.getLogger("transformers.modeling_utils")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it warns of the pooler we leave out; layers that are missing are refused here
     try:
         return load(path, **options)
     except OSError as error:
         raise MissingArtefactError(f"no {what} at {path}: {_in_one_line(error)}") from error
     except Exception as error:  # transformers, tokenizers and safetensors share no base but Exception
         raise BadArtefactError(f"the {what} at {path} cannot be loaded: {_in_one_line(error)}") from error
+    finally:
+        logger.setLevel(level)
 
 
 def _in_one_line(error: Exception) -> str:
