@@ -157,7 +157,7 @@ def _encoder(path: str, model_type: str) -> PreTrainedModel:
 
 
 def _load(what: str, path: str, load: Callable[..., Any], **options: Any) -> Any:
-    logger = logging.getLogger("transformers.modeling_utils")
+    logger = logging.getLogger("transformers")
     level = logger.level
     logger.setLevel(logging.ERROR)  # it warns of the pooler we leave out; layers that are missing are refused here
     try:
