@@ -83,6 +83,6 @@ def _limit(name: str, value: float, limit: float, what: str) -> Check:
     return Check(
         name=name,
         verdict=passes(value <= limit),
-        reason=f"{what} {value:.3g}; the limit is {limit:g}",
+        reason=f"{what} {value:.4g}; the limit is {limit:g}",
         value=value if isfinite(value) else None,
     )
