@@ -12,9 +12,10 @@ from training.corpus.files import CorpusManifest, Quarantined, write_corpus
 from training.corpus.recipes.card import data_card
 from training.corpus.recipes.outcome import Outcome
 from training.corpus.recipes.recipe import Recipe
-from training.corpus.recipes.selection import Selection, documents_of, normalized
+from training.corpus.recipes.selection import Selection, documents_of
 from training.corpus.recipes.splits import held_out_from
 from training.corpus.rows import Row
+from training.corpus.texts import normalized
 
 CARD_FILE = "README.md"
 

@@ -11,10 +11,10 @@ from evaluation.suites.splits import Split
 from training.corpus.files import Quarantined
 from training.corpus.recipes.recipe import Found, Recipe
 from training.corpus.recipes.records import Record, read_records
-from training.corpus.recipes.selection import normalized
 from training.corpus.recipes.sides import Side, Topic, TwoSided
 from training.corpus.recipes.splits import train_or_dev
 from training.corpus.rows import InstructionType
+from training.corpus.texts import normalized
 
 _TRAIN_FILE = "test_from_fewshot_union.jsonl.gz"
 _TEST_FILE = "dev.jsonl.gz"

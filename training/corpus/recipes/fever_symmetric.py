@@ -12,10 +12,10 @@ from evaluation.suites.splits import Split
 from training.corpus.files import Quarantined
 from training.corpus.recipes.recipe import Found, Recipe
 from training.corpus.recipes.records import Record, read_records
-from training.corpus.recipes.selection import normalized
 from training.corpus.recipes.sides import Side, Topic, TwoSided
 from training.corpus.recipes.splits import train_or_dev
 from training.corpus.rows import InstructionType
+from training.corpus.texts import normalized
 
 _TRAIN_FILE = "fever_symmetric_dev.jsonl.gz"
 _TEST_FILE = "fever_symmetric_test.jsonl.gz"

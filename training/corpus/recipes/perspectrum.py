@@ -8,10 +8,10 @@ from evaluation.suites.splits import Split
 from training.corpus.files import Quarantined
 from training.corpus.recipes.recipe import Found, Recipe
 from training.corpus.recipes.records import Record, check_records, read_json
-from training.corpus.recipes.selection import normalized
 from training.corpus.recipes.sides import Side, Topic, TwoSided
 from training.corpus.recipes.splits import held_out_from
 from training.corpus.rows import InstructionType
+from training.corpus.texts import normalized
 
 _SPLIT_FILE = "dataset_split_v1.0.json"
 _POOL_FILE = "perspective_pool_v1.0.json.gz"

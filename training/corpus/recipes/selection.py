@@ -1,7 +1,6 @@
 """Which rows of a recipe are kept: none that leak, none twice, no document too often, and a cap that is no bias."""
 
 import json
-import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from collections.abc import Set as AbstractSet
@@ -9,11 +8,10 @@ from enum import StrEnum
 
 from evaluation.suites.draft import digest_number
 from training.corpus.rows import TEXT_COLUMNS, Row
+from training.corpus.texts import normalized
 
 MAX_USES = 12
 """In how many rows of a corpus one document may stand."""
-
-_SPACES = re.compile(r"\s+")
 
 
 class Dropped(StrEnum):
@@ -58,11 +56,6 @@ def documents_of(row: Row) -> list[str]:
     """Return the documents of a row."""
     found = (row.document_positive, row.hard_negative_document_1, row.hard_negative_document_2)
     return [text for text in found if text is not None]
-
-
-def normalized(text: str) -> str:
-    """Return a text as it is compared with others: case and white space do not count."""
-    return _SPACES.sub(" ", text).strip().casefold()
 
 
 def _digest(row: Row) -> int:

@@ -8,9 +8,9 @@ from typing import NamedTuple
 from evaluation.suites.draft import choose, digest_number
 from evaluation.suites.splits import Split
 from training.corpus.recipes.recipe import Found, make_row
-from training.corpus.recipes.selection import normalized
 from training.corpus.recipes.wordings import choose_wording
 from training.corpus.rows import InstructionType
+from training.corpus.texts import normalized
 
 _TRIES = 20
 

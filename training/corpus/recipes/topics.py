@@ -10,11 +10,13 @@ from evaluation.suites import medquad
 from evaluation.suites.splits import Split, split_of
 from training.corpus.files import Quarantined
 from training.corpus.recipes import msdocs_pages
+from training.corpus.recipes.medquad import not_named_in
 from training.corpus.recipes.msdocs_pages import Facet, Page, Passage, judge_facet
 from training.corpus.recipes.records import Record, check_records, read_json, read_records
-from training.corpus.recipes.selection import normalized
+from training.corpus.recipes.splits import held_out_from
 from training.corpus.recipes.terms import stems
 from training.corpus.recipes.wordings import choose_phrase
+from training.corpus.texts import normalized
 
 FILES = ("medquad/medquad.jsonl.gz", "pubmedqa/ori_pqal.json.gz", f"msdocs/{msdocs_pages.FILE}")
 """What the topics are read from, below the directory of all data sets."""
@@ -81,8 +83,9 @@ def _conditions(directory: Path, split: Split, aside: list[Quarantined]) -> list
     conditions = {part: medquad.group_conditions(rows, part) for part in Split}
     every = chain.from_iterable(conditions.values())
     uses = Counter(normalized(text) for condition in every for _, text in _pages_of(condition))
+    elsewhere = chain.from_iterable(conditions[part] for part in held_out_from(split))
     topics = []
-    for condition in conditions[split]:
+    for condition in not_named_in(conditions[split], elsewhere):
         own = ((identifier, text) for identifier, text in _pages_of(condition) if uses[normalized(text)] == 1)
         pages = [(identifier, text) for identifier, text in own if len(text.split()) >= _FEWEST_WORDS]
         if pages:
