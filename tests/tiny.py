@@ -15,7 +15,7 @@ from infembed.artefacts import sha256_file
 from infembed.bundle import MaxTokens, Pooling
 from infembed.inputs import Fusion
 from model_export.assemble import BaseWeights, assemble
-from model_export.recipe import write_recipe
+from model_export.recipe import TrainedFactors, write_recipe
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 DEMO_TEXT = (
@@ -58,8 +58,12 @@ def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
 
 def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: int = 0) -> Path:
     """Write a checkpoint, a recipe and the bundle assembled from them; returns the bundle's path."""
-    checkpoint = make_checkpoint(directory / "checkpoint", seed=seed)
-    base = BaseWeights(
+    return make_bundle(make_checkpoint(directory / "checkpoint", seed=seed), directory, fusion=fusion)
+
+
+def base_weights(checkpoint: Path) -> BaseWeights:
+    """Name a checkpoint as the base of a recipe; no package carries it."""
+    return BaseWeights(
         package="absent",
         requirement="absent==0",
         directory=".",
@@ -67,13 +71,18 @@ def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: i
         tokenizer_sha256=sha256_file(checkpoint / "tokenizer.json"),
         licence="none",
     )
+
+
+def make_bundle(checkpoint: Path, directory: Path, *, fusion: Fusion, trained: TrainedFactors | None = None) -> Path:
+    """Write a recipe of a checkpoint, with factors or without, and the bundle assembled from it."""
     write_recipe(
         directory / "recipe",
-        base=base,
+        base=base_weights(checkpoint),
         checkpoint=checkpoint,
         pooling=Pooling.MEAN,
         max_tokens=MaxTokens(document=48, query=32, instruction=32),
         default_fusion=fusion,
+        trained=trained,
     )
     assemble(directory / "recipe", directory / "bundle", weights=checkpoint)
     return directory / "bundle"

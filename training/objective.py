@@ -17,7 +17,7 @@ from training.losses import (
     query_negatives,
 )
 from training.model import Encoded
-from training.pairs import PairBatch, contrast, is_wrong_variant
+from training.pairs import Contrast, PairBatch, contrast, is_wrong_variant
 
 
 class Anchors(NamedTuple):
@@ -33,7 +33,8 @@ def batch_loss(batch: PairBatch, encoded: Encoded, config: LossConfig) -> Tensor
     own = _anchors(batch, encoded)
     everyone = _gather(own)
     positive_B = (own.queries_BD * own.documents_BD).sum(dim=1)
-    terms = [_negatives(term, batch, encoded, own, everyone) for term in config.terms]
+    wrong = contrast(own.pairs, everyone.pairs)
+    terms = [_negatives(term, batch, encoded, own, everyone, wrong=wrong) for term in config.terms]
     losses_B = contrastive_loss(positive_B, terms, join=config.join, temperature=config.temperature)
     n_ranks = distributed.get_world_size() if distributed.is_initialized() else 1
     return losses_B.sum() * n_ranks / len(everyone.pairs)
@@ -46,13 +47,14 @@ def _anchors(batch: PairBatch, encoded: Encoded) -> Anchors:
     return Anchors(batch.pairs, encoded.queries_QD[query], encoded.documents_ND[document])
 
 
-def _negatives(term: Term, batch: PairBatch, encoded: Encoded, own: Anchors, everyone: Anchors) -> Negatives:
+def _negatives(
+    term: Term, batch: PairBatch, encoded: Encoded, own: Anchors, everyone: Anchors, *, wrong: Contrast
+) -> Negatives:
     device = own.queries_BD.device
     if term is Term.I:
         place = batch.variant_queries().to(device).clamp(min=0)
         is_wrong = is_wrong_variant(batch, everyone.pairs).to(device)
         return instruction_negatives(encoded.queries_QD[place], own.documents_BD, is_wrong)
-    wrong = contrast(own.pairs, everyone.pairs)
     if term is Term.P:
         return document_negatives(own.queries_BD, everyone.documents_BD, wrong.is_wrong_document_BN.to(device))
     return query_negatives(everyone.queries_BD, own.documents_BD, wrong.is_wrong_query_BN.to(device))

@@ -7,16 +7,15 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from infembed.artefacts import sha256_file
-from infembed.bundle import Bundle, MaxTokens, Pooling, Tower
+from infembed.bundle import Bundle, Tower
 from infembed.encoder import OnnxEncoder
 from infembed.errors import AlteredArtefactError, BadConfigError, MismatchedArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.vectors import FloatArray
-from model_export.assemble import BaseWeights, assemble
+from model_export.assemble import assemble
 from model_export.factors import FACTORS_FILE, merge, write_factors
-from model_export.recipe import TrainedFactors, write_recipe
-from tests.tiny import CONFIG, make_checkpoint, make_tiny_bundle
+from model_export.recipe import TrainedFactors
+from tests.tiny import CONFIG, make_bundle, make_checkpoint, make_tiny_bundle
 
 QUERY = TextInput("how to bake bread", InputType.QUERY, "only for the beginner")
 PLAIN = TextInput("how to bake bread", InputType.QUERY)
@@ -41,28 +40,6 @@ def random_factors(*, seed: int = 3) -> dict[str, FloatArray]:
             found[f"{place}.lora_A.weight"] = rng.normal(0, 0.3, (RANK, n_in)).astype(np.float32)
             found[f"{place}.lora_B.weight"] = rng.normal(0, 0.3, (n_out, RANK)).astype(np.float32)
     return found
-
-
-def make_bundle(checkpoint: Path, directory: Path, *, fusion: Fusion, trained: TrainedFactors | None = None) -> Path:
-    """A recipe of a checkpoint, with factors or without, and the bundle assembled from it."""
-    write_recipe(
-        directory / "recipe",
-        base=BaseWeights(
-            package="absent",
-            requirement="absent==0",
-            directory=".",
-            model_sha256=sha256_file(checkpoint / "model.safetensors"),
-            tokenizer_sha256=sha256_file(checkpoint / "tokenizer.json"),
-            licence="none",
-        ),
-        checkpoint=checkpoint,
-        pooling=Pooling.MEAN,
-        max_tokens=MaxTokens(document=48, query=32, instruction=32),
-        default_fusion=fusion,
-        trained=trained,
-    )
-    assemble(directory / "recipe", directory / "bundle", weights=checkpoint)
-    return directory / "bundle"
 
 
 def make_trained(directory: Path, *, fusion: Fusion = Fusion.PREFIX) -> Path:
