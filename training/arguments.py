@@ -6,7 +6,7 @@ import torch
 from transformers import TrainingArguments
 
 from infembed.errors import BadConfigError
-from training.config import Precision, StepsConfig, TrainConfig
+from training.config import Arithmetic, StepsConfig, TrainConfig
 from training.run_directory import CHECKPOINTS
 
 BEST = "combined"
@@ -17,7 +17,7 @@ def training_arguments(config: TrainConfig, out: Path) -> TrainingArguments:
     """Translate a configuration into transformers' arguments; joins the other ranks where torchrun started several."""
     steps = config.steps
     has_gpu = torch.accelerator.is_available()
-    if steps.precision is Precision.FP16 and not has_gpu:
+    if steps.precision is Arithmetic.FP16 and not has_gpu:
         raise BadConfigError("precision fp16 needs a GPU and there is none here; choose bf16 or fp32")
     arguments = _arguments(config, steps, out, has_gpu=has_gpu)
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are torchrun's; never DataParallel
@@ -35,8 +35,8 @@ def _arguments(config: TrainConfig, steps: StepsConfig, out: Path, *, has_gpu: b
         weight_decay=steps.weight_decay,
         max_grad_norm=steps.max_gradient_norm,
         use_cpu=not has_gpu,
-        bf16=steps.precision is Precision.BF16,
-        fp16=steps.precision is Precision.FP16,
+        bf16=steps.precision is Arithmetic.BF16,
+        fp16=steps.precision is Arithmetic.FP16,
         seed=config.seed,
         logging_steps=steps.log_every,
         logging_nan_inf_filter=False,

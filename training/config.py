@@ -19,7 +19,7 @@ MINI = "inf-ir-mini"
 """The corpus in this package; it has a part for training and one for dev."""
 
 
-class Precision(StrEnum):
+class Arithmetic(StrEnum):
     """Arithmetic of the forward and backward pass; weights and optimiser stay in fp32."""
 
     FP32 = "fp32"
@@ -139,7 +139,7 @@ class StepsConfig(Config):
     warmup_share: float = Field(default=0.1, ge=0, lt=1)
     weight_decay: float = Field(default=0.01, ge=0)
     max_gradient_norm: float = Field(default=1.0, gt=0)
-    precision: Precision = Precision.FP32
+    precision: Arithmetic = Arithmetic.FP32
     chunk_tokens: int = Field(
         default=4096, ge=16, description="padded tokens encoded at once, texts of like length together"
     )

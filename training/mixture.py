@@ -19,14 +19,14 @@ from training.corpus.mini import Part, read_mini
 from training.corpus.rows import Row
 
 
-class Loaded(NamedTuple):
+class LoadedRows(NamedTuple):
     """The rows of some corpora, and what could not be read, by corpus."""
 
     rows: list[Row]
     quarantined: dict[str, list[Quarantined]]
 
 
-def load_rows(corpora: Iterable[str], part: Part) -> Loaded:
+def load_rows(corpora: Iterable[str], part: Part) -> LoadedRows:
     """Read corpora by path; `inf-ir-mini` is the part of the corpus in this package."""
     rows: list[Row] = []
     quarantined: dict[str, list[Quarantined]] = {}
@@ -38,7 +38,7 @@ def load_rows(corpora: Iterable[str], part: Part) -> Loaded:
         rows += reading.rows
         if reading.quarantined:
             quarantined[name] = reading.quarantined
-    return Loaded(rows, quarantined)
+    return LoadedRows(rows, quarantined)
 
 
 @dataclass(frozen=True)

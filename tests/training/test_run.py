@@ -18,7 +18,7 @@ from infembed.errors import BadConfigError, NonFiniteError
 from infembed.inputs import Fusion, TextInput
 from tests.training.toy import losses, read_curve, toy_config, toy_model, toy_rows, toy_steps, write_rows
 from training.checkpoint import load_checkpoint, read_manifest
-from training.config import DataConfig, LossConfig, Precision, TrainConfig
+from training.config import Arithmetic, DataConfig, LossConfig, TrainConfig
 from training.dev import DevScore
 from training.encoder import TorchEncoder
 from training.losses import Join, Term
@@ -188,13 +188,13 @@ def test_plain_weight_holds_plain_queries_where_they_were(tmp_path: Path, tower:
 
 @pytest.mark.slow
 def test_bf16_trains_on_a_cpu(tmp_path: Path) -> None:
-    run(toy_config(tmp_path, steps=toy_steps(max_steps=2, precision=Precision.BF16)), tmp_path)
+    run(toy_config(tmp_path, steps=toy_steps(max_steps=2, precision=Arithmetic.BF16)), tmp_path)
     assert len(losses(tmp_path / "run")) == 2
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="fp16 works on this machine")
 def test_fp16_without_a_gpu_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    config = toy_config(tmp_path, steps=toy_steps(precision=Precision.FP16))
+    config = toy_config(tmp_path, steps=toy_steps(precision=Arithmetic.FP16))
     with pytest.raises(BadConfigError, match="precision fp16 needs a GPU .*; choose bf16 or fp32"):
         run(config, tmp_path)
     assert not (tmp_path / "run").exists()

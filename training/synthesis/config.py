@@ -45,7 +45,7 @@ class Price(Config):
         return (prompt + usage.completion * self.completion) / 1e6
 
 
-class ModelConfig(Config):
+class EndpointConfig(Config):
     """One language model behind an OpenAI-compatible endpoint."""
 
     base_url: str = Field(pattern=r"^https?://")
@@ -99,8 +99,8 @@ class SynthesisConfig(Config):
     pairs: Path
     out: Path
     answers: Path = Field(description="SQLite file that keeps every answer; runs that share it never pay twice")
-    generator: ModelConfig
-    judge: ModelConfig
+    generator: EndpointConfig
+    judge: EndpointConfig
     budget_usd: float | None = Field(
         default=None, gt=0, description="what all answers in `answers` may cost together; None is no bound"
     )

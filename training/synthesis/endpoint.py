@@ -23,7 +23,7 @@ from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_aft
 
 from infembed.config import shown
 from infembed.errors import BadConfigError, UnfinishedError
-from training.synthesis.config import ModelConfig, Retries
+from training.synthesis.config import EndpointConfig, Retries
 from training.synthesis.questions import Question
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -49,7 +49,7 @@ class Endpoint:
     """Sends questions. `sleep` and `jitter` are passed in so that tests wait for nothing."""
 
     def __init__(
-        self, model: ModelConfig, client: AsyncOpenAI, retries: Retries, *, sleep: Sleep, jitter: Callable[[], float]
+        self, model: EndpointConfig, client: AsyncOpenAI, retries: Retries, *, sleep: Sleep, jitter: Callable[[], float]
     ) -> None:
         self.model = model
         self.n_retries = 0
@@ -71,7 +71,7 @@ class Endpoint:
 
     @classmethod
     def open(
-        cls, model: ModelConfig, retries: Retries, *, sleep: Sleep, jitter: Callable[[], float] = random.random
+        cls, model: EndpointConfig, retries: Retries, *, sleep: Sleep, jitter: Callable[[], float] = random.random
     ) -> Self:
         """Connect to nothing yet, but refuse a key that is not there."""
         key = "none"

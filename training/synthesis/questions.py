@@ -7,7 +7,7 @@ from functools import cached_property
 
 from pydantic import JsonValue
 
-from training.synthesis.config import ModelConfig, Price, StructuredOutput, SynthesisConfig
+from training.synthesis.config import EndpointConfig, Price, StructuredOutput, SynthesisConfig
 from training.synthesis.draft import Draft, Stage
 from training.synthesis.prompts import Message, Prompts
 from training.synthesis.schemas import json_schema
@@ -58,12 +58,12 @@ class Questions:
             price=model.price,
         )
 
-    def model_of(self, stage: Stage) -> ModelConfig:
+    def model_of(self, stage: Stage) -> EndpointConfig:
         """Return the model that a stage asks."""
         return self.config.judge if stage is Stage.JUDGE else self.config.generator
 
 
-def _request(stage: Stage, messages: list[Message], model: ModelConfig, *, attempt: int) -> dict[str, JsonValue]:
+def _request(stage: Stage, messages: list[Message], model: EndpointConfig, *, attempt: int) -> dict[str, JsonValue]:
     schema: JsonValue = json_schema(stage)
     request: dict[str, JsonValue] = {
         "model": model.model,
