@@ -1,11 +1,14 @@
 """Fixtures every package's tests may use."""
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
 
+from infembed.cli import main
 from infembed.inputs import Fusion
+from tests.command_line import Command, Ended
 from tests.tiny import make_tiny_bundle
 
 
@@ -37,3 +40,17 @@ def shared_data() -> Path:
         if candidate and Path(candidate).is_dir():
             return Path(candidate)
     pytest.skip("needs the public data sets; set INFEMBED_DATA to their directory (docs/data.md)")
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `infembed ...` as the console command does, to its exit code and both streams."""
+
+    def invoke(*arguments: str | Path) -> Ended:
+        monkeypatch.setattr(sys, "argv", ["infembed", *map(str, arguments)])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        printed = capsys.readouterr()
+        return Ended(int(ended.value.code or 0), printed.out, printed.err)
+
+    return invoke

@@ -4,40 +4,17 @@ import gzip
 import json
 import resource
 import shutil
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from infembed.cli import UNUSABLE, main
+from infembed.cli import UNUSABLE
+from tests.command_line import Command, Ended
 
 ROWS = [{"id": "[/foo]", "text": "[bold]bread[/] :smile: [/x]"}, {"id": "b", "text": "bike chain"}]
 
 
-class _Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., _Ended]
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    def invoke(*arguments: str | Path) -> _Ended:
-        monkeypatch.setattr(sys, "argv", ["infembed", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return _Ended(int(ended.value.code or 0), printed.out, printed.err)
-
-    return invoke
-
-
-def _refusal(ended: _Ended) -> str:
+def _refusal(ended: Ended) -> str:
     assert ended.code == UNUSABLE, ended
     (line,) = ended.err.splitlines()
     assert line.startswith("error: ")
@@ -49,7 +26,9 @@ def _passages(path: Path) -> Path:
     return path
 
 
-def test_brackets_in_paths_ids_and_texts_are_printed_as_they_are(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_brackets_in_paths_ids_and_texts_are_printed_as_they_are(
+    run: Command, tmp_path: Path, tiny_bundle: Path
+) -> None:
     passages = _passages(tmp_path / "[bold].jsonl")
     out = tmp_path / "[v2] :smile: news"
     bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "[red]bundle"))
@@ -68,7 +47,7 @@ def test_brackets_in_paths_ids_and_texts_are_printed_as_they_are(run: Run, tmp_p
     assert "    [bold]bread[/] :smile: [/x]\n" in found.out
 
 
-def test_search_prints_json_for_machines(run: Run, tmp_path: Path, tiny_bundle: Path) -> None:
+def test_search_prints_json_for_machines(run: Command, tmp_path: Path, tiny_bundle: Path) -> None:
     passages, out = _passages(tmp_path / "p.jsonl"), tmp_path / "c"
     built = run("index", "build", "--bundle", tiny_bundle, "--passages", passages, "--out", out, "--json")
     assert json.loads(built.out)["n_documents"] == 2
@@ -91,7 +70,9 @@ def test_search_prints_json_for_machines(run: Run, tmp_path: Path, tiny_bundle: 
         ("p.xml", b"<a/>"),
     ],
 )
-def test_broken_passages_are_one_sentence(run: Run, tmp_path: Path, tiny_bundle: Path, name: str, data: bytes) -> None:
+def test_broken_passages_are_one_sentence(
+    run: Command, tmp_path: Path, tiny_bundle: Path, name: str, data: bytes
+) -> None:
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(data)
     build = ("index", "build", "--bundle", tiny_bundle, "--passages", tmp_path / name)
@@ -101,7 +82,7 @@ def test_broken_passages_are_one_sentence(run: Run, tmp_path: Path, tiny_bundle:
 @pytest.mark.parametrize("command", ["index build", "bundle assemble"])
 @pytest.mark.parametrize("place", ["file", "below a file"])
 def test_a_file_in_the_way_is_one_sentence(
-    run: Run, tmp_path: Path, tiny_bundle: Path, command: str, place: str
+    run: Command, tmp_path: Path, tiny_bundle: Path, command: str, place: str
 ) -> None:
     (tmp_path / "file").write_text("mine")
     out = tmp_path / "file" / "c" if place == "below a file" else tmp_path / "file"
@@ -113,7 +94,7 @@ def test_a_file_in_the_way_is_one_sentence(
 
 
 @pytest.mark.parametrize("limit", [100, 15_000, 30_000])
-def test_a_full_disk_is_one_sentence(run: Run, tmp_path: Path, tiny_bundle: Path, limit: int) -> None:
+def test_a_full_disk_is_one_sentence(run: Command, tmp_path: Path, tiny_bundle: Path, limit: int) -> None:
     passages = tmp_path / "p.jsonl"
     passages.write_text("".join(json.dumps({"id": str(n), "text": f"bread {n}"}) + "\n" for n in range(400)))
     build = ("index", "build", "--bundle", tiny_bundle, "--passages", passages, "--out", tmp_path / "c")
@@ -130,7 +111,7 @@ def test_a_full_disk_is_one_sentence(run: Run, tmp_path: Path, tiny_bundle: Path
 
 @pytest.mark.parametrize("command", [["index", "stats"], ["index", "verify", "--bundle"], ["search", "x", "--bundle"]])
 def test_what_is_no_collection_says_how_to_make_one(
-    run: Run, tmp_path: Path, tiny_bundle: Path, command: list[str]
+    run: Command, tmp_path: Path, tiny_bundle: Path, command: list[str]
 ) -> None:
     bundle = [tiny_bundle] if command[-1] == "--bundle" else []
     place = ["--index", tmp_path / "[/none]"] if command[0] == "search" else [tmp_path / "[/none]"]

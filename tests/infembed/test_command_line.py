@@ -1,7 +1,6 @@
 """The `infembed` command as scripts and people meet it: exit codes they can trust, one sentence per failure."""
 
 import errno
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -9,8 +8,9 @@ from typing import Annotated, Any, NamedTuple
 import pytest
 import typer
 
-from infembed.cli import UNUSABLE, main
+from infembed.cli import UNUSABLE
 from infembed.errors import BadInputError, MissingArtefactError
+from tests.command_line import Command, Ended
 
 
 class _Entry(NamedTuple):
@@ -21,20 +21,14 @@ class _Entry(NamedTuple):
         return self.command
 
 
-class _Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., _Ended]
+Run = Callable[..., Ended]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(run: Command, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Run `infembed act ...`, where `act` does what the test says."""
 
-    def invoke(act: Callable[[], None], *arguments: str) -> _Ended:
+    def invoke(act: Callable[[], None], *arguments: str) -> Ended:
         def command(n: Annotated[int, typer.Option(help="A number.")] = 0) -> None:
             act()
 
@@ -43,11 +37,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
         group.command(name="other")(command)
         entries = [_Entry("act", command), _Entry("group", group)]
         monkeypatch.setattr("infembed.cli.entry_points", lambda **_: entries)
-        monkeypatch.setattr(sys, "argv", ["infembed", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return _Ended(int(ended.value.code or 0), printed.out, printed.err)
+        return run(*arguments)
 
     return invoke
 
@@ -135,4 +125,4 @@ def test_names_that_are_not_unicode_can_be_printed(run: Run, tmp_path: Path) -> 
 
         plain_console().print("built \udcff [/x]")
 
-    assert run(act, "act") == _Ended(0, "built \\udcff [/x]\n", "")
+    assert run(act, "act") == Ended(0, "built \\udcff [/x]\n", "")

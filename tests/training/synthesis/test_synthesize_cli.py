@@ -7,11 +7,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from infembed.cli import UNUSABLE, main
+from infembed.cli import UNUSABLE
+from tests.command_line import Command, Ended
 from tests.training.synthesis.fault_proxy import FaultProxy, Spoilt
 from tests.training.synthesis.runs import files_of, settings, stored_bodies, write_pairs, write_toml
 from tests.training.synthesis.scripted_endpoint import ScriptedEndpoint
@@ -24,29 +25,19 @@ ROOT = Path(__file__).parents[3]
 NOBODY = "http://127.0.0.1:1/v1"
 
 
-class _Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Call = Callable[..., _Ended]
+Call = Callable[..., Ended]
 
 
 @pytest.fixture
-def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Call:
-    def invoke(values: dict[str, Any], *options: str) -> _Ended:
+def call(run: Command) -> Call:
+    def invoke(values: dict[str, Any], *options: str) -> Ended:
         config = write_toml(Path(values["out"]).parent / "synthesis.toml", values)
-        monkeypatch.setattr(sys, "argv", ["infembed", "corpus", "synthesize", str(config), *options])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return _Ended(int(ended.value.code or 0), printed.out, printed.err)
+        return run("corpus", "synthesize", config, *options)
 
     return invoke
 
 
-def refusal(ended: _Ended) -> str:
+def refusal(ended: Ended) -> str:
     assert ended.code == UNUSABLE, ended
     (line,) = [line for line in ended.err.splitlines() if line.startswith("error: ")]
     assert "Traceback" not in ended.err
@@ -172,17 +163,13 @@ def test_a_corpus_without_rows_is_a_problem_that_the_exit_code_tells(call: Call,
 
 
 @pytest.mark.parametrize("name", ["synthesis.toml", "synthesis-local.toml"])
-def test_the_example_settings_and_pairs_are_usable(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str
-) -> None:
+def test_the_example_settings_and_pairs_are_usable(run: Command, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(ROOT)
     config = SynthesisConfig.from_toml(Path("configs") / name)
     assert config.pairs.is_file()
-    monkeypatch.setattr(sys, "argv", ["infembed", "corpus", "synthesize", f"configs/{name}", "--dry-run"])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    assert ended.value.code in {None, 0}
-    assert "50 pairs: about 300 requests" in capsys.readouterr().out
+    ended = run("corpus", "synthesize", f"configs/{name}", "--dry-run")
+    assert ended.code == 0
+    assert "50 pairs: about 300 requests" in ended.out
 
 
 SPOILT: dict[Spoilt, int] = {kind: 25 for kind in Spoilt if kind is not Spoilt.TIME_OUT}

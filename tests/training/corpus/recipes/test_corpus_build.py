@@ -2,53 +2,25 @@
 
 import gzip
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 
 from evaluation.suites.splits import Split
-from infembed.cli import UNUSABLE, main
+from infembed.cli import UNUSABLE
+from tests.command_line import Command, Ended
 from tests.training.corpus.recipes.small_data import write_condaqa, write_fever_symmetric, write_medquad
-from training.corpus.cli import app
 from training.corpus.files import QUARANTINE_FILE, ROWS_FILE, read_corpus
 from training.corpus.recipes.build import CARD_FILE, build_corpus
 from training.corpus.recipes.recipe import Found, Recipe, make_row
 from training.corpus.recipes.selection import Dropped, documents_of
 
 
-class _Entry(NamedTuple):
-    name: str
-    command: Any
-
-    def load(self) -> Any:
-        return self.command
-
-
-class _Ended(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-Run = Callable[..., _Ended]
-
-
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
-    monkeypatch.setattr("infembed.cli.entry_points", lambda **_: [_Entry("corpus", app)])
+def run(run: Command, monkeypatch: pytest.MonkeyPatch) -> Command:
     monkeypatch.delenv("INFEMBED_DATA", raising=False)
-
-    def invoke(*arguments: str | Path) -> _Ended:
-        monkeypatch.setattr(sys, "argv", ["infembed", "corpus", "build", *map(str, arguments)])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        printed = capsys.readouterr()
-        return _Ended(int(ended.value.code or 0), printed.out, printed.err)
-
-    return invoke
+    return lambda *arguments: run("corpus", "build", *arguments)
 
 
 @pytest.fixture
@@ -59,7 +31,7 @@ def data(tmp_path: Path) -> Path:
     return folder
 
 
-def _refusal(ended: _Ended) -> str:
+def _refusal(ended: Ended) -> str:
     assert ended.code == UNUSABLE, ended
     (line,) = ended.err.splitlines()
     return line
@@ -83,7 +55,7 @@ def _plain(name: str, texts: dict[Split, list[str]]) -> Recipe:
 def _ignore(what: str, done: int, total: int) -> None: ...
 
 
-def test_a_corpus_is_built_with_a_card(run: Run, data: Path, tmp_path: Path) -> None:
+def test_a_corpus_is_built_with_a_card(run: Command, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "c"
     ended = run("--recipe", "condaqa", "--recipe", "medquad", "--data", data, "--out", out)
     assert ended.code == 0, ended.err
@@ -97,7 +69,7 @@ def test_a_corpus_is_built_with_a_card(run: Run, data: Path, tmp_path: Path) -> 
     assert "https://github.com/abachaa/MedQuAD" in card
 
 
-def test_the_same_bytes_each_time(run: Run, data: Path, tmp_path: Path) -> None:
+def test_the_same_bytes_each_time(run: Command, data: Path, tmp_path: Path) -> None:
     for name in ("first", "second"):
         out = tmp_path / name / "c"
         assert run("--recipe", "medquad", "--recipe", "condaqa", "--data", data, "--out", out).code == 0
@@ -105,7 +77,7 @@ def test_the_same_bytes_each_time(run: Run, data: Path, tmp_path: Path) -> None:
     assert [path.read_bytes() for path in files[0]] == [path.read_bytes() for path in files[1]]
 
 
-def test_json_says_what_became_of_each_recipe(run: Run, data: Path, tmp_path: Path) -> None:
+def test_json_says_what_became_of_each_recipe(run: Command, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "c"
     ended = run("--recipe", "condaqa", "--max-rows", "5", "--data", data, "--out", out, "--split", "dev", "--json")
     facts = json.loads(ended.out)
@@ -114,7 +86,7 @@ def test_json_says_what_became_of_each_recipe(run: Run, data: Path, tmp_path: Pa
     assert facts["recipes"]["condaqa"]["n_dropped"]["capped"] > 0
 
 
-def test_missing_data_are_named_with_where_to_get_them(run: Run, data: Path, tmp_path: Path) -> None:
+def test_missing_data_are_named_with_where_to_get_them(run: Command, data: Path, tmp_path: Path) -> None:
     (data / "condaqa" / "dev.jsonl.gz").unlink()
     line = _refusal(run("--recipe", "condaqa", "--data", data, "--out", tmp_path / "c"))
     assert f"recipe condaqa needs {data / 'condaqa' / 'dev.jsonl.gz'}, which is not there" in line
@@ -122,19 +94,19 @@ def test_missing_data_are_named_with_where_to_get_them(run: Run, data: Path, tmp
     assert not (tmp_path / "c").exists()
 
 
-def test_a_corpus_that_exists_is_refused_before_the_data_are_read(run: Run, tmp_path: Path) -> None:
+def test_a_corpus_that_exists_is_refused_before_the_data_are_read(run: Command, tmp_path: Path) -> None:
     line = _refusal(run("--recipe", "condaqa", "--data", tmp_path / "no-data", "--out", tmp_path))
     assert "exists already" in line
 
 
-def test_without_a_data_directory_or_with_an_unknown_recipe_nothing_is_built(run: Run, tmp_path: Path) -> None:
+def test_without_a_data_directory_or_with_an_unknown_recipe_nothing_is_built(run: Command, tmp_path: Path) -> None:
     assert "set INFEMBED_DATA or --data" in _refusal(run("--recipe", "condaqa", "--out", tmp_path / "c"))
     line = _refusal(run("--recipe", "conda", "--data", tmp_path, "--out", tmp_path / "c"))
     assert "no recipe is named conda; there are all, " in line
     assert "medquad" in line
 
 
-def test_broken_records_are_set_aside_with_recipe_file_and_line(run: Run, data: Path, tmp_path: Path) -> None:
+def test_broken_records_are_set_aside_with_recipe_file_and_line(run: Command, data: Path, tmp_path: Path) -> None:
     path = data / "condaqa" / "test_from_fewshot_union.jsonl.gz"
     path.write_bytes(gzip.compress(gzip.decompress(path.read_bytes()) + b'{"passage_id": "x"}\n'))
     ended = run("--recipe", "condaqa", "--data", data, "--out", tmp_path / "c")
@@ -144,7 +116,7 @@ def test_broken_records_are_set_aside_with_recipe_file_and_line(run: Run, data: 
     assert json.loads(line)["reason"].startswith("condaqa: test_from_fewshot_union.jsonl.gz: ")
 
 
-def test_an_unreadable_file_is_refused_and_nothing_is_left(run: Run, data: Path, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_refused_and_nothing_is_left(run: Command, data: Path, tmp_path: Path) -> None:
     path = data / "condaqa" / "dev.jsonl.gz"
     path.write_bytes(path.read_bytes()[:-20])
     assert "cannot be read" in _refusal(run("--recipe", "condaqa", "--data", data, "--out", tmp_path / "c"))
