@@ -42,10 +42,25 @@ class Pooling(StrEnum):
 
 
 class Tower(StrEnum):
-    """Whether documents share the query side's weights or keep the base model's (index-preserving training)."""
+    """What reads its input with trained weights; the rest keeps the base model's.
+
+    `shared`: everything. `frozen`: queries and their instructions; vectors of documents stay, so an index stays valid.
+    `steered`: instructions alone; plain queries stay what they were as well (docs/decisions/0009).
+    """
 
     SHARED = "shared"
     FROZEN = "frozen"
+    STEERED = "steered"
+
+    @property
+    def keeps_documents(self) -> bool:
+        """Whether documents keep the base model's vectors (index-preserving training)."""
+        return self is not Tower.SHARED
+
+    @property
+    def reads_plain_queries_as_documents(self) -> bool:
+        """Whether a query without instruction is encoded with the weights of documents."""
+        return self is not Tower.FROZEN
 
 
 class GraphName(StrEnum):
@@ -180,7 +195,11 @@ def document_fingerprint(
 def _graphs_to_load(manifest: BundleManifest) -> list[GraphName]:
     if manifest.fusion is not Fusion.CONCAT:
         return [GraphName.DOCUMENT, GraphName.QUERY, GraphName.INSTRUCTION]
-    return [GraphName.DOCUMENT] if manifest.tower is Tower.SHARED else [GraphName.DOCUMENT, GraphName.QUERY]
+    return (
+        [GraphName.DOCUMENT]
+        if manifest.tower.reads_plain_queries_as_documents
+        else [GraphName.DOCUMENT, GraphName.QUERY]
+    )
 
 
 def _needed_files(manifest: BundleManifest) -> list[str]:

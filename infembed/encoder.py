@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from infembed.bundle import REMEDY, Bundle, GraphName, Precision, Tower
+from infembed.bundle import REMEDY, Bundle, GraphName, Precision
 from infembed.cpu import available_cpus
 from infembed.errors import AlteredArtefactError
 from infembed.inputs import InputType, TextInput
@@ -122,9 +122,9 @@ class OnnxEncoder:
                 )
 
     def _path_of(self, item: TokenizedInput) -> Callable[[Sequence[TokenizedInput]], FloatArray]:
-        """Choose the graph; a plain query of a shared tower is encoded as a document is."""
-        is_shared = self.bundle.manifest.tower is Tower.SHARED
-        if item.input_type is InputType.DOCUMENT or (is_shared and not item.instruction_ids):
+        """Choose the graph."""
+        is_plain = self.bundle.manifest.tower.reads_plain_queries_as_documents and not item.instruction_ids
+        if item.input_type is InputType.DOCUMENT or is_plain:
             return self._encode_with_document_graph
         return self._encode_with_query_graph
 

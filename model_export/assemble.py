@@ -64,7 +64,7 @@ class Recipe(Config):
 
     @property
     def tower(self) -> Tower:
-        return Tower.SHARED if self.factors is None else Tower.FROZEN
+        return Tower.SHARED if self.factors is None else self.factors.tower
 
     def graph_files(self, fusion: Fusion) -> dict[str, str]:
         """Map the bundle's graph names to the recipe's files; `concat` reads one text with one graph a tower."""

@@ -84,7 +84,7 @@ class BertGraphs:
 
     @property
     def layout(self) -> tuple[TensorRecipe, ...]:
-        own = query_layout(self.shape) if self.tower is Tower.FROZEN else ()
+        own = () if self.tower is Tower.SHARED else query_layout(self.shape)
         return (*bert_layout(self.shape), *own)
 
     def _start(self, *, is_query: bool = True) -> _Graph:
@@ -126,7 +126,7 @@ class BertGraphs:
         """
         if fusion is Fusion.CONCAT:
             return self._text("document" if self.tower is Tower.SHARED else "query", is_query=True)
-        graph = self._start()
+        graph = self._start(is_query=self.tower is not Tower.STEERED)
         if fusion is Fusion.PREFIX:
             self._pool(graph, self._encode_after_instruction(graph))
             shape = self.shape

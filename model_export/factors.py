@@ -12,6 +12,7 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from infembed.bundle import Tower
 from infembed.config import Config
 from infembed.errors import AlteredArtefactError, MismatchedArtefactError
 from infembed.vectors import FloatArray
@@ -21,8 +22,9 @@ _DOWN, _UP = ".lora_A.weight", ".lora_B.weight"
 
 
 class Factors(Config):
-    """What adds a recipe's factors to its base weights."""
+    """What adds a recipe's factors to its base weights, and what reads its input with the sum."""
 
+    tower: Tower = Tower.FROZEN
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description=f"of {FACTORS_FILE}")
     scale: float = Field(gt=0, description="of the products: alpha over rank, times any averaging with the base")
     weights_sha256: str = Field(pattern=r"^[0-9a-f]{64}$", description="of the weight file that merging must produce")

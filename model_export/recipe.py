@@ -21,10 +21,11 @@ from model_export.weights import BertShape, TensorRecipe, bert_layout, query_lay
 
 
 class TrainedFactors(NamedTuple):
-    """A trained query tower: factors by name, and what multiplies their products."""
+    """Trained factors by name, what multiplies their products, and whether they read queries or instructions alone."""
 
     tensors: Mapping[str, FloatArray]
     scale: float
+    tower: Tower
 
 
 def write_recipe(
@@ -44,7 +45,7 @@ def write_recipe(
     """
     directory.mkdir(parents=True, exist_ok=True)
     shape = BertShape.from_config(json.loads((checkpoint / "config.json").read_text(encoding="utf-8")))
-    graphs = BertGraphs(shape, pooling, Tower.FROZEN if trained else Tower.SHARED)
+    graphs = BertGraphs(shape, pooling, trained.tower if trained else Tower.SHARED)
     models = {"document.onnx": graphs.document()}
     for fusion in (default_fusion,) if trained else Fusion:
         models |= _query_graphs(graphs, fusion)
@@ -58,7 +59,10 @@ def write_recipe(
         write_factors(file, trained.tensors)
         merged = merge(base_weights, file, scale=trained.scale)
         factors = Factors(
-            sha256=sha256_file(file), scale=trained.scale, weights_sha256=_digest(query_layout(shape), merged)
+            tower=trained.tower,
+            sha256=sha256_file(file),
+            scale=trained.scale,
+            weights_sha256=_digest(query_layout(shape), merged),
         )
     recipe = Recipe(
         name=directory.name,

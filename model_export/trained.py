@@ -4,7 +4,6 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from infembed.bundle import Tower
 from infembed.errors import BadConfigError
 from model_export.assemble import BaseWeights, Recipe
 from model_export.factors import FACTORS_FILE
@@ -23,7 +22,9 @@ def recipe_of_checkpoint(
     _require_factors(manifest)
     model = manifest.model
     assert model.lora is not None, "checked above"
-    factors = TrainedFactors(load_file(checkpoint / FACTORS_FILE), scale=scale * model.lora.alpha / model.lora.rank)
+    factors = TrainedFactors(
+        load_file(checkpoint / FACTORS_FILE), scale=scale * model.lora.alpha / model.lora.rank, tower=model.tower
+    )
     return write_recipe(
         directory,
         base=base,
@@ -37,10 +38,10 @@ def recipe_of_checkpoint(
 
 def _require_factors(manifest: CheckpointManifest) -> None:
     model = manifest.model
-    if model.lora is None or model.tower is not Tower.FROZEN:
+    if model.lora is None or not model.tower.keeps_documents:
         raise BadConfigError(
             f"checkpoint {manifest.name} has tower {model.tower} and {'factors' if model.lora else 'whole weights'}; a "
-            "recipe holds factors of a query tower beside frozen documents: train with tower frozen and [model.lora]"
+            "recipe holds factors beside frozen documents: train with tower steered or frozen, and [model.lora]"
         )
     if model.prompts or model.pools_instruction:
         what = "prompts" if model.prompts else "pools_instruction"

@@ -25,6 +25,7 @@ class Backbone(nn.Module):
         self.encoder = encoder
         self.pad_id = pad_id
         self._family = family
+        self._is_instruction_BT: Tensor | None = None
 
     @property
     def dim(self) -> int:
@@ -42,15 +43,21 @@ class Backbone(nn.Module):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Encode a batch; (B, T, D). Without instructions this is the encoder as it was pretrained."""
+        self._is_instruction_BT = batch.is_instruction_BT
         mask = batch.sees_BTT if batch.has_instruction else batch.is_token_BT
-        states: Tensor = self._family.encode(self.encoder, batch.ids_BT, mask)
+        states: Tensor = self._family.encode(self.encoder, batch.ids_BT, batch.positions_BT, mask)
         return states
+
+    def keep_on_instructions(self, _module: nn.Module, _inputs: Any, output_BTD: Tensor) -> Tensor:
+        """Keep what a module inside the encoder adds for instruction tokens alone; a forward hook."""
+        assert self._is_instruction_BT is not None, "the encoder runs within forward"
+        return output_BTD * self._is_instruction_BT[..., None]
 
 
 class Family(Protocol):
     """What a kind of encoder needs to read instruction and text as one sequence."""
 
-    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
+    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor) -> Tensor:
         """Return token states (B, T, D); `mask` is (B, T) or (B, T, T), True where a token may be seen."""
         ...
 
@@ -63,10 +70,9 @@ class BertFamily:
     def __init__(self, *, starts_after_padding: bool = False) -> None:
         self._starts_after_padding = starts_after_padding
 
-    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
-        first = self._first_position(encoder.config)
-        positions = torch.arange(first, first + ids_BT.shape[1], device=ids_BT.device)
-        output = encoder(input_ids=ids_BT, attention_mask=mask.long(), position_ids=positions[None].expand_as(ids_BT))
+    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor) -> Tensor:
+        positions = positions_BT + self._first_position(encoder.config)
+        output = encoder(input_ids=ids_BT, attention_mask=mask.long(), position_ids=positions)
         states: Tensor = output.last_hidden_state
         return states
 
@@ -83,20 +89,20 @@ class ModernBertFamily:
     Its own forward takes no block masks, so the layers are run here, one after another.
     """
 
-    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, mask: Tensor) -> Tensor:
+    def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor) -> Tensor:
         net: Any = encoder
         sees = mask[:, None, :, :] if mask.dim() == 3 else mask[:, None, None, :].expand(-1, 1, ids_BT.shape[1], -1)
-        positions = torch.arange(ids_BT.shape[1], device=ids_BT.device)
-        distance = (positions[:, None] - positions[None, :]).abs()
+        distance = (positions_BT[:, None, :, None] - positions_BT[:, None, None, :]).abs()
+        itself = torch.eye(ids_BT.shape[1], dtype=torch.bool, device=ids_BT.device)
         # Padding far from the text sees itself: a token that sees nothing is NaN in some kernels, and NaN spreads.
-        sees_near = sees & (distance <= net.config.local_attention // 2) | (distance == 0)
+        sees_near = sees & (distance <= net.config.local_attention // 2) | itself
         states: Tensor = net.embeddings(input_ids=ids_BT)
         masks = {
             "attention_mask": _additive(sees, states.dtype),
             "sliding_window_mask": _additive(sees_near, states.dtype),
         }
         for layer in net.layers:
-            states = layer(states, position_ids=positions[None], **masks)[0]
+            states = layer(states, position_ids=positions_BT, **masks)[0]
         normed: Tensor = net.final_norm(states)
         return normed
 

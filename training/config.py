@@ -42,7 +42,10 @@ class ModelConfig(Config):
     fusion: Fusion = Fusion.PREFIX
     pooling: Pooling = Pooling.MEAN
     pools_instruction: bool = Field(default=False, description="prefix: pool over instruction tokens as well")
-    tower: Tower = Field(default=Tower.FROZEN, description="frozen: documents keep the base model's vectors")
+    tower: Tower = Field(
+        default=Tower.FROZEN,
+        description="frozen: documents keep the base model's vectors; steered: so do plain queries",
+    )
     prompts: dict[InputType, str] = Field(default_factory=dict, description="E5: `query: ` and `passage: `")
     max_tokens: MaxTokens = MaxTokens(document=256, query=256, instruction=256)
     lora: LoraConfig | None = Field(default=None, description="None: all weights are trained")
@@ -54,6 +57,12 @@ class ModelConfig(Config):
             raise ValueError(f"pools_instruction is a choice of fusion prefix, fusion is {self.fusion}")
         if self.pools_instruction and self.pooling is Pooling.CLS:
             raise ValueError("pools_instruction with pooling cls would pool the instruction's own first token alone")
+        if self.tower is Tower.STEERED and self.fusion is not Fusion.PREFIX:
+            raise ValueError(
+                f"tower steered trains what fusion prefix caches of an instruction, fusion is {self.fusion}"
+            )
+        if self.tower is Tower.STEERED and self.lora is None:
+            raise ValueError("tower steered needs [model.lora]: its factors act on instructions alone")
         return self
 
     @property
@@ -161,3 +170,11 @@ class TrainConfig(Config):
     loss: LossConfig = LossConfig()
     data: DataConfig = DataConfig()
     steps: StepsConfig = StepsConfig()
+
+    @model_validator(mode="after")
+    def _learns_something(self) -> Self:
+        if self.model.tower is Tower.STEERED and not self.loss.with_instructions:
+            raise ValueError("tower steered learns from instructions alone, with_instructions = false takes them away")
+        if self.model.tower is Tower.STEERED and self.loss.plain_weight:
+            raise ValueError("tower steered leaves plain queries as they are: take plain_weight away")
+        return self

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from infembed.bundle import Tower
 from infembed.inputs import TextInput
 from infembed.vectors import FloatArray, require_finite
+from training.frozen_documents import FrozenDocuments
 from training.model import InfEmbed
 
 _CHUNK_TOKENS = 8192
@@ -15,11 +15,17 @@ _SHARE = 1024
 
 
 class TorchEncoder:
-    """Encodes without gradients; what a frozen tower said of the same documents is remembered."""
+    """Encodes without gradients; `frozen` are vectors of documents that no training changes: they are looked up."""
 
-    def __init__(self, model: InfEmbed, *, document_fingerprint: str = "of a model in training") -> None:
+    def __init__(
+        self,
+        model: InfEmbed,
+        *,
+        document_fingerprint: str = "of a model in training",
+        frozen: FrozenDocuments | None = None,
+    ) -> None:
         self._model = model
-        self._documents: dict[tuple[str, ...], FloatArray] = {}
+        self._frozen = frozen
         self.document_fingerprint = document_fingerprint
 
     @property
@@ -27,12 +33,10 @@ class TorchEncoder:
         return self._model.dim
 
     def encode_documents(self, texts: Sequence[str]) -> FloatArray:
-        if self._model.config.tower is Tower.SHARED:
-            return self._encode([TextInput(text) for text in texts], is_query=False)
-        key = tuple(texts)
-        if key not in self._documents:
-            self._documents[key] = self._encode([TextInput(text) for text in texts], is_query=False)
-        return self._documents[key]
+        if self._frozen is not None and self._frozen.has(texts):
+            found: FloatArray = self._frozen[texts].numpy()
+            return found
+        return self._encode([TextInput(text) for text in texts], is_query=False)
 
     def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
         return self._encode(queries, is_query=True)

@@ -24,6 +24,10 @@ class FrozenDocuments:
     def __init__(self, vectors: dict[str, FloatArray]) -> None:
         self._vectors = vectors
 
+    def has(self, documents: Iterable[str]) -> bool:
+        """Whether all of them were encoded."""
+        return all(document in self._vectors for document in documents)
+
     def __getitem__(self, documents: Sequence[str]) -> Tensor:
         """Return (N, D) unit vectors in order."""
         return torch.from_numpy(np.stack([self._vectors[document] for document in documents]))

@@ -12,8 +12,11 @@ from training.config import LoraConfig
 _ADAPTER = "default"
 
 
-def add_factors(backbone: Backbone, config: LoraConfig) -> None:
-    """Put factors beside every matrix of the encoder's layers and freeze the rest; the output does not change yet."""
+def add_factors(backbone: Backbone, config: LoraConfig, *, only_instructions: bool = False) -> None:
+    """Put factors beside every matrix of the encoder's layers and freeze the rest; the output does not change yet.
+
+    `only_instructions`: texts are read as before, the factors act on instruction tokens alone.
+    """
     layers = [
         name
         for name, module in backbone.encoder.named_modules()
@@ -23,6 +26,9 @@ def add_factors(backbone: Backbone, config: LoraConfig) -> None:
         r=config.rank, lora_alpha=config.alpha, lora_dropout=config.dropout, target_modules=layers, bias="none"
     )
     peft.inject_adapter_in_model(adapter, backbone.encoder, adapter_name=_ADAPTER)
+    if only_instructions:
+        for module in _adapted(backbone):
+            module.lora_B[_ADAPTER].register_forward_hook(backbone.keep_on_instructions)
 
 
 def factors(backbone: Backbone) -> dict[str, Tensor]:
@@ -47,3 +53,7 @@ def merge_factors(backbone: Backbone, *, scale: float = 1.0) -> None:
             linear.weight.data += scale * module.get_delta_weight(_ADAPTER)
             parent, _, child = name.rpartition(".")
             setattr(backbone.encoder.get_submodule(parent), child, linear)
+
+
+def _adapted(backbone: Backbone) -> list[LoraLayer]:
+    return [module for module in backbone.encoder.modules() if isinstance(module, LoraLayer)]

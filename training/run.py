@@ -4,6 +4,7 @@ import json
 import logging
 import time
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,6 @@ from transformers.trainer_callback import TrainerCallback
 from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
 from infembed.artefacts import sha256_file
-from infembed.bundle import Tower
 from infembed.config import shown
 from infembed.errors import BadConfigError, NonFiniteError
 from infembed.inputs import InputType, TextInput
@@ -68,8 +68,9 @@ def train(
     model.to(arguments.device)
     with arguments.main_process_first(local=False):
         resume = claim(out, config) if arguments.process_index == 0 else last_checkpoint(out)
-        frozen = _frozen_documents(model, data.mixture, config, cache, report)
-    before = score_dev(data.dev, TorchEncoder(model))
+        frozen = _frozen_documents(model, data, config, cache, report)
+    encoder = TorchEncoder(model, frozen=frozen)
+    before = score_dev(data.dev, encoder)
     made_from: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
         "start": sha256_file(Path(config.start_from) / CHECKPOINT_FILE) if config.start_from else None,
@@ -84,6 +85,7 @@ def train(
         out=out,
         mixture=data.mixture,
         dev=data.dev,
+        encoder=encoder,
         frozen=frozen,
         made_from=made_from,
         callbacks=[*callbacks, tracker] if tracker else callbacks,
@@ -98,7 +100,7 @@ def train(
         if tracker:
             tracker.close("FAILED")
         raise
-    after = score_dev(data.dev, TorchEncoder(model))
+    after = score_dev(data.dev, encoder)
     result = {"before": before._asdict(), "after": after._asdict()}
     if trainer.is_world_process_zero():
         save_checkpoint(model, out / MODEL, name=config.name, made_from=made_from | {"dev": result})
@@ -150,11 +152,12 @@ def _require_instructions_fit(model: InfEmbed, mixture: Mixture) -> None:
 
 
 def _frozen_documents(
-    model: InfEmbed, mixture: Mixture, config: TrainConfig, cache: Path, report: Report
+    model: InfEmbed, data: _Data, config: TrainConfig, cache: Path, report: Report
 ) -> FrozenDocuments | None:
-    if config.model.tower is not Tower.FROZEN:
+    if not config.model.tower.keeps_documents:
         return None
-    return encode_frozen(model, _documents(Batches(mixture, config)), cache=cache, report=report)
+    wanted = chain(_documents(Batches(data.mixture, config)), data.dev.documents.values())
+    return encode_frozen(model, wanted, cache=cache, report=report)
 
 
 def _documents(batches: Batches) -> Iterable[str]:

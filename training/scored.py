@@ -10,7 +10,6 @@ import torch
 from evaluation.encoders import ScoredModel, directory_digest
 from evaluation.report import ModelIdentity, ModelKind
 from evaluation.vector_cache import digest_of
-from infembed.bundle import Tower
 from training.checkpoint import load_checkpoint, read_manifest
 from training.encoder import TorchEncoder
 
@@ -21,8 +20,11 @@ def open_scored(path: Path) -> ScoredModel:
     model = load_checkpoint(path)
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    is_frozen = manifest.model.tower is Tower.FROZEN
-    weights = [manifest.base_fingerprint] if is_frozen else [entry.sha256 for entry in manifest.files]
+    weights = (
+        [manifest.base_fingerprint]
+        if manifest.model.tower.keeps_documents
+        else [entry.sha256 for entry in manifest.files]
+    )
     identity = ModelIdentity(
         name=manifest.name,
         digest=directory_digest(path),

@@ -65,6 +65,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         out: Path,
         mixture: Mixture,
         dev: Suite,
+        encoder: TorchEncoder,
         frozen: FrozenDocuments | None,
         made_from: dict[str, Any],
         callbacks: list[Any],
@@ -82,7 +83,7 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._out = out
         self._mixture = mixture
         self._dev = dev
-        self._encoder = TorchEncoder(model)
+        self._encoder = encoder
         self._frozen = frozen
         self._made_from = made_from
         self._losses: list[Tensor] = []

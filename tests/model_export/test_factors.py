@@ -2,16 +2,18 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from infembed.bundle import Bundle, Tower
+from infembed.bundle import Bundle, GraphName, Tower
 from infembed.encoder import OnnxEncoder
 from infembed.errors import AlteredArtefactError, BadConfigError, MismatchedArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
-from infembed.vectors import FloatArray
+from infembed.vectors import FloatArray, normalize
 from model_export.assemble import assemble
 from model_export.factors import FACTORS_FILE, merge, write_factors
 from model_export.recipe import TrainedFactors
@@ -42,9 +44,10 @@ def random_factors(*, seed: int = 3) -> dict[str, FloatArray]:
     return found
 
 
-def make_trained(directory: Path, *, fusion: Fusion = Fusion.PREFIX) -> Path:
+def make_trained(directory: Path, *, fusion: Fusion = Fusion.PREFIX, tower: Tower = Tower.FROZEN) -> Path:
     checkpoint = make_checkpoint(directory / "checkpoint")
-    return make_bundle(checkpoint, directory, fusion=fusion, trained=TrainedFactors(random_factors(), scale=2.0))
+    trained = TrainedFactors(random_factors(), scale=2.0, tower=tower)
+    return make_bundle(checkpoint, directory, fusion=fusion, trained=trained)
 
 
 def merged_checkpoint(trained: Path, directory: Path) -> Path:
@@ -67,10 +70,34 @@ def test_queries_use_the_trained_tower_and_documents_the_base(tmp_path: Path, fu
     np.testing.assert_array_equal(found.encode_documents([DOCUMENT.text]), base.encode_documents([DOCUMENT.text]))
 
 
-def test_an_index_of_the_base_model_stays_valid(tmp_path: Path) -> None:
-    trained = Bundle.open(make_trained(tmp_path / "trained")).manifest
+def test_where_instructions_are_steered_all_else_is_the_base_models(tmp_path: Path) -> None:
+    """Against the two halves: instructions read by the merged model, queries by the base model."""
+    bundle = make_trained(tmp_path / "trained", tower=Tower.STEERED)
+    merged = make_bundle(merged_checkpoint(bundle, tmp_path / "merged"), tmp_path / "whole", fusion=Fusion.PREFIX)
+    found, base, whole = OnnxEncoder.open(bundle), OnnxEncoder.open(make_tiny_bundle(tmp_path / "base")), merged
+    np.testing.assert_array_equal(found.encode_queries([PLAIN]), base.encode_queries([PLAIN]))
+    np.testing.assert_array_equal(found.encode_documents([DOCUMENT.text]), base.encode_documents([DOCUMENT.text]))
+    tokens = found.tokenizer.tokenize([QUERY])[0]
+    read = {"input_ids": [tokens.instruction_ids], "attention_mask": [[1] * len(tokens.instruction_ids)]}
+    asked = {"input_ids": [tokens.ids], "attention_mask": [[1] * len(tokens.ids)]}
+    (state,) = _run(whole, GraphName.INSTRUCTION, read)
+    by_hand = {"instruction_state": state, "instruction_mask": read["attention_mask"], "instruction_index": [0]}
+    (wanted,) = _run(base.bundle.path, GraphName.QUERY, asked | by_hand)
+    np.testing.assert_allclose(found.encode_queries([QUERY]), normalize(wanted), atol=2e-6)
+    assert np.abs(found.encode_queries([QUERY]) - base.encode_queries([QUERY])).max() > 1e-2
+
+
+def _run(bundle: Path, graph: GraphName, feeds: dict[str, Any]) -> list[FloatArray]:
+    session = ort.InferenceSession(str(bundle / "fp32" / f"{graph}.onnx"), providers=["CPUExecutionProvider"])
+    found: list[FloatArray] = session.run(None, {name: np.asarray(value) for name, value in feeds.items()})
+    return found
+
+
+@pytest.mark.parametrize("tower", [Tower.FROZEN, Tower.STEERED])
+def test_an_index_of_the_base_model_stays_valid(tmp_path: Path, tower: Tower) -> None:
+    trained = Bundle.open(make_trained(tmp_path / "trained", tower=tower)).manifest
     base = Bundle.open(make_tiny_bundle(tmp_path / "base")).manifest
-    assert trained.tower is Tower.FROZEN
+    assert trained.tower is tower
     assert trained.document_fingerprint == base.document_fingerprint
 
 

@@ -24,7 +24,7 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 def _states(backbone: Backbone, items: Sequence[TokenizedInput]) -> list[Tensor]:
     """The states of each input's own tokens, from one batch."""
     with torch.no_grad():
-        states = backbone(collate(items, pad_id=backbone.pad_id))
+        states = backbone(collate([[item] for item in items], pad_id=backbone.pad_id))
     return [row[: item.n_tokens] for row, item in zip(states, items, strict=True)]
 
 
@@ -111,7 +111,7 @@ def test_the_window_of_modernbert_matters_to_these_tests() -> None:
 def test_half_precision_gives_no_nan_with_padding(family: str, n_instruction: int, dtype: torch.dtype) -> None:
     backbone = tiny_backbone(family).float()
     items = [make_input(40, n_instruction), make_input(1), make_input(3, n_instruction)]
-    batch = collate(items, pad_id=backbone.pad_id)
+    batch = collate([[item] for item in items], pad_id=backbone.pad_id)
     with torch.autocast("cpu", dtype=dtype):
         states = backbone(batch)
     assert states.isfinite().all()

@@ -27,6 +27,10 @@ every_pooling = pytest.mark.parametrize("pooling", Pooling)
 MIXED = [make_input(5, 3), make_input(30), make_input(1, 20), make_input(2), make_input(14, 1)]
 
 
+def _alone(items: Sequence[TokenizedInput]) -> list[list[TokenizedInput]]:
+    return [[item] for item in items]
+
+
 def _fuse(
     backbone: Backbone,
     items: Sequence[TokenizedInput],
@@ -36,13 +40,13 @@ def _fuse(
     pools_instruction: bool = False,
 ) -> Tensor:
     with torch.no_grad():
-        return fuse(backbone, items, fusion=fusion, pooling=pooling, pools_instruction=pools_instruction)
+        return fuse(backbone, _alone(items), fusion=fusion, pooling=pooling, pools_instruction=pools_instruction)
 
 
 def _states(backbone: Backbone, ids: Sequence[int], instruction_ids: Sequence[int] = ()) -> Tensor:
     item = TokenizedInput(InputType.QUERY, tuple(ids), tuple(instruction_ids))
     with torch.no_grad():
-        states: Tensor = backbone(collate([item], pad_id=backbone.pad_id))
+        states: Tensor = backbone(collate([[item]], pad_id=backbone.pad_id))
     return states[0]
 
 
@@ -138,7 +142,7 @@ def test_the_instruction_and_the_query_both_matter_and_both_learn(fusion: Fusion
         TokenizedInput(InputType.QUERY, other_query.ids, one.instruction_ids),
         TokenizedInput(InputType.QUERY, one.ids),
     ]
-    vectors = fuse(backbone, items, fusion=fusion, pooling=Pooling.MEAN, pools_instruction=False)
+    vectors = fuse(backbone, _alone(items), fusion=fusion, pooling=Pooling.MEAN, pools_instruction=False)
     assert torch.pdist(vectors.detach()).min() > 1e-2
     torch.autograd.backward(vectors[0].square().sum())
     embeddings = backbone.encoder.get_input_embeddings().weight.grad
@@ -150,7 +154,7 @@ def test_the_instruction_and_the_query_both_matter_and_both_learn(fusion: Fusion
 def test_half_precision_gives_finite_vectors_and_gradients(family: str, fusion: Fusion) -> None:
     backbone = tiny_backbone(family).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        vectors = fuse(backbone, MIXED, fusion=fusion, pooling=Pooling.MEAN, pools_instruction=False)
+        vectors = fuse(backbone, _alone(MIXED), fusion=fusion, pooling=Pooling.MEAN, pools_instruction=False)
     assert vectors.isfinite().all()
     torch.autograd.backward(vectors.float().square().sum())
     assert all(p.grad is None or p.grad.isfinite().all() for p in backbone.parameters())

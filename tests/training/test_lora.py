@@ -22,7 +22,7 @@ MATRICES = {
 
 
 def states(backbone: Backbone) -> Tensor:
-    batch = collate([make_input(6, 4), make_input(9), make_input(3, 2)], pad_id=backbone.pad_id)
+    batch = collate([[make_input(6, 4)], [make_input(9)], [make_input(3, 2)]], pad_id=backbone.pad_id)
     found: Tensor = backbone(batch).detach()
     return found
 
@@ -65,9 +65,35 @@ def test_output_is_unchanged_until_the_factors_are_trained(family: str) -> None:
 def test_only_factors_get_gradients(family: str) -> None:
     backbone = tiny_backbone(family)
     add_factors(backbone, CONFIG)
-    backbone(collate([make_input(6, 4)], pad_id=backbone.pad_id)).sum().backward()
+    backbone(collate([[make_input(6, 4)]], pad_id=backbone.pad_id)).sum().backward()
     with_gradient = {name for name, parameter in backbone.named_parameters() if parameter.grad is not None}
     assert with_gradient == {name for name, _ in backbone.named_parameters() if "lora_" in name}
+
+
+@pytest.mark.parametrize("family", list(MATRICES))
+def test_factors_that_act_on_instructions_change_texts_only_through_them(family: str) -> None:
+    backbone = tiny_backbone(family)
+    plain, wished = [make_input(9)], [make_input(6, 4)]
+    before = [backbone(collate([pack], pad_id=backbone.pad_id)).detach() for pack in (plain, wished)]
+    add_factors(backbone, CONFIG, only_instructions=True)
+    trained(backbone).eval()
+    after = [backbone(collate([pack], pad_id=backbone.pad_id)).detach() for pack in (plain, wished)]
+    assert torch.equal(after[0], before[0])
+    assert float((after[1] - before[1]).abs().amin(dim=(0, 2)).min()) > 1e-6
+
+
+@pytest.mark.parametrize("family", list(MATRICES))
+def test_what_the_instruction_says_does_not_reach_the_weights_of_the_text(family: str) -> None:
+    """Instruction tokens are read as the trained model reads them, text tokens by base layers that look at them."""
+    backbone, whole = tiny_backbone(family), tiny_backbone(family)
+    add_factors(backbone, CONFIG, only_instructions=True)
+    add_factors(whole, CONFIG)
+    for model in (backbone, whole):
+        trained(model).eval()
+    item = make_input(6, 4)
+    found, everything = (model(collate([[item]], pad_id=model.pad_id)).detach() for model in (backbone, whole))
+    torch.testing.assert_close(found[:, :4], everything[:, :4], atol=1e-12, rtol=0)
+    assert float((found[:, 4:] - everything[:, 4:]).abs().max()) > 1e-3
 
 
 @pytest.mark.parametrize("family", list(MATRICES))

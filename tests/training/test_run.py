@@ -108,6 +108,19 @@ def test_frozen_documents_stay_those_of_the_base_model(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+def test_a_steered_model_learns_and_leaves_plain_queries_and_documents_as_they_were(tmp_path: Path) -> None:
+    toy_config(tmp_path)
+    config = toy_config(tmp_path, model=toy_model(tmp_path, tower=Tower.STEERED), loss=LossConfig(share=0.1))
+    found = run(config, tmp_path)
+    assert losses(tmp_path / "run")[6] < losses(tmp_path / "run")[1]
+    model, base = load_checkpoint(found.model), open_model(config.model)
+    assert torch.equal(query_vectors(model), query_vectors(base))
+    wished = model.tokenize(query_inputs([("how about bread", "only child")]))
+    asked = [m(wished, [], chunk_tokens=512).queries_QD.detach() for m in (model, base)]
+    assert float((asked[0] - asked[1]).abs().max()) > 1e-3
+
+
+@pytest.mark.slow
 def test_documents_of_a_shared_tower_move(tmp_path: Path) -> None:
     config = toy_config(tmp_path)
     config = toy_config(tmp_path, model=toy_model(tmp_path, tower=Tower.SHARED), steps=toy_steps(max_steps=2))
@@ -116,12 +129,16 @@ def test_documents_of_a_shared_tower_move(tmp_path: Path) -> None:
     assert float((document_vectors(trained) - document_vectors(base)).abs().max()) > 1e-3
 
 
+POSSIBLE = [
+    (fusion, tower)
+    for fusion, tower in itertools.product(Fusion, Tower)
+    if tower is not Tower.STEERED or fusion is Fusion.PREFIX
+]
 TERMS = [chosen for n in (1, 2, 3) for chosen in itertools.combinations(Term, n)]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tower", list(Tower))
-@pytest.mark.parametrize("fusion", list(Fusion))
+@pytest.mark.parametrize(("fusion", "tower"), POSSIBLE)
 def test_every_fusion_trains_with_every_tower(tmp_path: Path, fusion: Fusion, tower: Tower) -> None:
     toy_config(tmp_path)
     config = toy_config(
@@ -135,15 +152,15 @@ def test_every_fusion_trains_with_every_tower(tmp_path: Path, fusion: Fusion, to
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tower", list(Tower))
-@pytest.mark.parametrize("fusion", list(Fusion))
+@pytest.mark.parametrize(("fusion", "tower"), POSSIBLE)
 def test_two_steps_of_every_loss_with_every_fusion_and_tower_lower_it(
     tmp_path: Path, fusion: Fusion, tower: Tower
 ) -> None:
     toy_config(tmp_path)
     batch = make_batch(toy_rows()[:4], share=0.2, seed=0)
     for terms, join in itertools.product(TERMS, Join):
-        model = open_model(toy_model(tmp_path, fusion=fusion, tower=tower, lora=None))
+        changes = {} if tower is Tower.STEERED else {"lora": None}
+        model = open_model(toy_model(tmp_path, fusion=fusion, tower=tower, **changes))
         loss_config = LossConfig(terms=terms, join=join, share=0.2)
         optimizer = torch.optim.SGD(model.query_tower.parameters(), lr=1e-3)
         queries = model.tokenize(query_inputs(batch.queries))
@@ -159,7 +176,7 @@ def test_two_steps_of_every_loss_with_every_fusion_and_tower_lower_it(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tower", list(Tower))
+@pytest.mark.parametrize("tower", [Tower.SHARED, Tower.FROZEN])
 def test_training_without_instructions_uses_the_same_pairs(tmp_path: Path, tower: Tower) -> None:
     toy_config(tmp_path)
     loss = LossConfig(terms=(Term.P,), with_instructions=False)
@@ -169,7 +186,7 @@ def test_training_without_instructions_uses_the_same_pairs(tmp_path: Path, tower
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("tower", list(Tower))
+@pytest.mark.parametrize("tower", [Tower.SHARED, Tower.FROZEN])
 def test_plain_weight_holds_plain_queries_where_they_were(tmp_path: Path, tower: Tower) -> None:
     toy_config(tmp_path)
     moved = {}

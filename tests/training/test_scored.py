@@ -14,7 +14,7 @@ from infembed.errors import BadInputError, MissingArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
 from tests.tiny import make_tiny_bundle
 from training.checkpoint import save_checkpoint
-from training.config import ModelConfig
+from training.config import LoraConfig, ModelConfig
 from training.model import open_model
 
 QUERIES = [
@@ -31,6 +31,7 @@ def checkpoint_of_bundle(directory: Path, fusion: Fusion, *, tower: Tower = Towe
         fusion=fusion,
         tower=tower,
         max_tokens=MaxTokens(document=48, query=32, instruction=32),
+        lora=LoraConfig() if tower is Tower.STEERED else None,
     )
     save_checkpoint(open_model(config), directory / f"saved-{tower}", name="tiny", made_from={})
     return directory / f"saved-{tower}"
@@ -52,7 +53,7 @@ def test_documents_of_a_frozen_tower_are_known_by_the_base_model(tmp_path: Path)
         scored = open_checkpoint(checkpoint_of_bundle(tmp_path, Fusion.PREFIX, tower=tower))
         assert scored.identity.document_fingerprint == scored.encoder.document_fingerprint
         fingerprints[tower] = scored.identity.document_fingerprint
-    assert fingerprints[Tower.FROZEN] != fingerprints[Tower.SHARED]
+    assert fingerprints[Tower.FROZEN] == fingerprints[Tower.STEERED] != fingerprints[Tower.SHARED]
 
 
 def test_directory_without_any_checkpoint_is_named(tmp_path: Path) -> None:
