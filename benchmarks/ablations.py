@@ -1,7 +1,7 @@
 """Train variants of one run on the same rows and steps, and score each on the same suites: docs/results.md.
 
     python benchmarks/ablations.py configs/train-release.toml --corpus CORPUS --dev-corpus DEV --data DATA
-    python benchmarks/ablations.py ... --only prefix,concat,attention        # some of them
+    python benchmarks/ablations.py ... --only "prefix;concat;attention"      # some of them
     python benchmarks/ablations.py ... --suites test                         # once, at the end
 
 Everything is kept below --work: a variant that was trained or scored is not trained or scored again. Scores on dev are
@@ -44,28 +44,37 @@ Change = Mapping[str, Mapping[str, Any]]
 
 
 def changes(config: TrainConfig) -> dict[str, Change]:
-    """What each variant changes in the run, by table of its TOML file."""
+    """What each variant changes in the run, by table of its TOML file.
+
+    Fusions are compared with tower frozen, since only `prefix` can be steered.
+    """
+    frozen = {"tower": "frozen"}
     found: dict[str, Change] = {
         "as configured": {},
-        "without instructions": {"loss": {"with_instructions": False, "terms": ("P",)}},
-        "concat": {"model": {"fusion": "concat"}},
-        "attention": {"model": {"fusion": "attention"}},
-        "prefix, pooled over all": {"model": {"pools_instruction": True}},
+        "without instructions": {"model": frozen, "loss": {"with_instructions": False, "terms": ("P",)}},
+        "prefix": {"model": frozen},
+        "prefix, pooled over all": {"model": frozen | {"pools_instruction": True}},
+        "concat": {"model": frozen | {"fusion": "concat"}},
+        "attention": {"model": frozen | {"fusion": "attention"}},
+        "held to plain queries": {"model": frozen, "loss": {"plain_weight": 0.5}},
+        "all weights": {"model": frozen | {"lora": None}, "steps": {"learning_rate": 1e-4}},
         "shared tower": {"model": {"tower": "shared"}},
-        "full fine-tuning": {"model": {"lora": None}, "steps": {"learning_rate": 5e-5}},
-        "not held to plain queries": {"loss": {"plain_weight": 0.0}},
         "InF-IR-mini only": {"data": {"shares": {"inf-ir-mini": 1.0}}},
-        "without InF-IR-mini": {"data": {"shares": _without(config, "inf-ir-mini")}},
+        "recipes only": {"data": {"shares": _without(config, "inf-ir-mini")}},
+        "types balanced": {"data": {"balances_types": True}},
     }
     for name, terms, join in (
         ("P", ("P",), "multi"),
         ("I", ("I",), "multi"),
         ("IQ", ("IQ",), "multi"),
         ("uni{P,I}", ("P", "I"), "uni"),
-        ("multi{P,I}", ("P", "I"), "multi"),
         ("multi{P,I,IQ}", ("P", "I", "IQ"), "multi"),
     ):
         found[name] = {"loss": {"terms": terms, "join": join}}
+    for temperature in (0.02, 0.1):
+        found[f"temperature {temperature}"] = {"loss": {"temperature": temperature}}
+    for rows in (16, 64):
+        found[f"{rows} rows a step"] = {"steps": {"rows_per_step": rows}}
     for kind in HELD_OUT_TYPES:
         found[f"no {kind}"] = {"data": {"exclude_types": (kind,)}}
     for source in HELD_OUT_SOURCES:
@@ -79,16 +88,19 @@ def main() -> None:
     parser.add_argument("--corpus", required=True, help="built with `infembed corpus build --recipe all`")
     parser.add_argument("--dev-corpus", required=True, help="the same with `--split dev`")
     parser.add_argument("--data", type=Path, default=os.environ.get("INFEMBED_DATA"))
-    parser.add_argument("--only", help="names of variants, separated by commas")
+    parser.add_argument("--only", help="names of variants, separated by semicolons")
+    parser.add_argument("--max-steps", type=int, help="train every variant for so many steps instead of the file's")
     parser.add_argument("--suites", choices=("dev", "test"), default="dev")
     parser.add_argument("--work", type=Path, default=Path(".cache/ablations"))
     arguments = parser.parse_args()
     config = with_corpora(TrainConfig.from_toml(arguments.config), arguments.corpus, arguments.dev_corpus)
     every = changes(config)
-    names = arguments.only.split(",") if arguments.only else list(every)
+    names = arguments.only.split(";") if arguments.only else list(every)
     if unknown := [name for name in names if name not in every]:
         parser.error(f"no variant {', '.join(unknown)}; there are {', '.join(every)}")
     suites = dev_suites(config) if arguments.suites == "dev" else [find_suite(s, data=arguments.data) for s in TEST]
+    if arguments.max_steps:
+        config = with_steps(config, arguments.max_steps)
     reports = {
         name: _scored(model, name, suites, arguments.work / arguments.suites, arguments.work)
         for name, model in _models(config, {name: every[name] for name in names}, arguments.work)
@@ -100,6 +112,13 @@ def with_corpora(config: TrainConfig, corpus: str, dev_corpus: str) -> TrainConf
     """Put the corpora built on this machine in the place of the file's."""
     data = config.data.model_copy(update={"corpora": ("inf-ir-mini", corpus), "dev": ("inf-ir-mini", dev_corpus)})
     return config.model_copy(update={"data": data})
+
+
+def with_steps(config: TrainConfig, n: int) -> TrainConfig:
+    """Shorten a run; a small dev is scored at its end, since the last step is what is compared."""
+    steps = config.steps.model_copy(update={"max_steps": n, "evaluate_every": n})
+    data = config.data.model_copy(update={"dev_rows": 20})
+    return config.model_copy(update={"steps": steps, "data": data})
 
 
 def apply(config: TrainConfig, name: str, change: Change) -> TrainConfig:
@@ -162,8 +181,8 @@ def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, wo
     path = directory / f"{slug(name)}.json"
     if path.is_file():
         return load_report(path)
-    is_frozen = model.config.tower == "frozen" or name.startswith("untrained")
-    fingerprint = f"{model.base_fingerprint}" if is_frozen else f"{slug(name)}"
+    is_base = model.config.tower.keeps_documents or name.startswith("untrained")
+    fingerprint = model.base_fingerprint if is_base else slug(name)
     identity = ModelIdentity(
         name=slug(name),
         digest=slug(name),

@@ -100,7 +100,7 @@ def train(
         if tracker:
             tracker.close("FAILED")
         raise
-    after = score_dev(data.dev, encoder)
+    after = trainer.best_score
     result = {"before": before._asdict(), "after": after._asdict()}
     if trainer.is_world_process_zero():
         save_checkpoint(model, out / MODEL, name=config.name, made_from=made_from | {"dev": result})

@@ -3,7 +3,7 @@ from pathlib import Path
 from benchmarks.ablations import apply, changes, slug
 from training.config import TrainConfig
 
-CONFIG = TrainConfig.from_toml(Path(__file__).parents[2] / "configs" / "train-frozen.toml")
+CONFIG = TrainConfig.from_toml(Path(__file__).parents[2] / "configs" / "train-release.toml")
 
 
 def test_every_variant_is_a_run_of_its_own() -> None:
