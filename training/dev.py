@@ -28,8 +28,8 @@ class DevScore(NamedTuple):
 
     @property
     def combined(self) -> float:
-        """p-MRR plus the quality of plain queries: a point of one is worth a point of the other."""
-        return self.p_mrr + self.plain_ndcg
+        """p-MRR plus the mean nDCG@10 with and without instructions: a point of one is worth a point of the other."""
+        return self.p_mrr + (self.ndcg + self.plain_ndcg) / 2
 
 
 def choose_rows(rows: Iterable[Row], *, most_of_each_source: int) -> list[Row]:
