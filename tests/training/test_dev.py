@@ -58,11 +58,11 @@ def test_document_that_rises_from_second_to_first_gives_minus_a_half() -> None:
     assert found.ndcg == pytest.approx(both_second)  # type: ignore[attr-defined]
 
 
-def test_combined_is_p_mrr_plus_the_quality_of_plain_queries() -> None:
+def test_combined_is_p_mrr_plus_the_mean_quality_with_and_without_instructions() -> None:
     """Without instructions the wish's document is first (nDCG 1) and the poisoned wish's second (1 / log2 3)."""
     found = scored(og=(3, 2, 1), changed=(3, 2, 1))
     plain = (1 + 1 / np.log2(3)) / 2
-    assert found.combined == pytest.approx(0 + plain)  # type: ignore[attr-defined]
+    assert found.combined == pytest.approx(0 + (found.ndcg + plain) / 2)  # type: ignore[attr-defined]
 
 
 def test_row_without_instruction_counts_for_plain_quality_alone() -> None:
