@@ -17,6 +17,7 @@ from typing import Any
 
 from rich.console import Console
 
+from benchmarks.tables import cell
 from evaluation.encoders import ScoredModel
 from evaluation.evaluate import Suites, evaluate
 from evaluation.report import Measure, ModelIdentity, ModelKind, Report, load_report, save_report
@@ -147,15 +148,7 @@ def print_table(reports: Mapping[str, Report]) -> None:
     print("|---" * (len(SHOWN) + 3) + "|")
     for name, report in reports.items():
         summary = report.summary or summarize(report)
-        cells = []
-        for measure in SHOWN:
-            found = summary.macro.get(measure)
-            interval = (
-                f" ({found.low * 100:.1f} to {found.high * 100:.1f})"
-                if found and found.low is not None and found.high is not None
-                else ""
-            )
-            cells.append(f"{found.mean * 100:.1f}{interval}" if found else "")
+        cells = [cell(summary.macro.get(measure)) for measure in SHOWN]
         costs = [str(report.notes.get(key, "")) for key in ("training_s", "query_ms")]
         print(f"| {name} | " + " | ".join([*cells, *costs]) + " |")
 

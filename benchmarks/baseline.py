@@ -10,12 +10,12 @@ from pathlib import Path
 
 from rich.console import Console
 
+from benchmarks.tables import by_suite
 from evaluation.encoders import ScoredModel, open_bundle
 from evaluation.evaluate import Suites, evaluate
 from evaluation.page import report_page
-from evaluation.report import Estimate, Measure, Report, save_report
+from evaluation.report import Measure, save_report
 from evaluation.suites.catalogue import BUILT, DEFAULT, find_suite
-from evaluation.summary import summarize
 from infembed.errors import MissingArtefactError
 from infembed.inputs import Fusion
 from infembed.progress import show_progress
@@ -40,7 +40,7 @@ def main() -> None:
             save_report(reports[name], arguments.work / name / "report.json")
             (arguments.work / name / "report.html").write_text(report_page(reports[name]), encoding="utf-8")
     for measure in SHOWN:
-        print("\n".join(_table(measure, reports)), end="\n\n")
+        print("\n".join(by_suite(measure, reports)), end="\n\n")
     for name, reason in suites.left_out.items():
         print(f"Left out: {name} ({reason})")
 
@@ -60,25 +60,6 @@ def _model(fusion: Fusion, work: Path) -> ScoredModel:
     if not path.exists():
         assemble(find_recipe(RECIPE), path, fusion=fusion)
     return open_bundle(path)
-
-
-def _table(measure: Measure, reports: dict[str, Report]) -> list[str]:
-    summaries = {name: report.summary or summarize(report) for name, report in reports.items()}
-    suites = {
-        suite: None for summary in summaries.values() for suite, found in summary.suites.items() if measure in found
-    }
-    lines = [f"### {measure}", "", "| suite | " + " | ".join(reports) + " |", "|---" + "|---:" * len(reports) + "|"]
-    for suite in suites:
-        cells = [_cell(summary.suites[suite][measure]) for summary in summaries.values()]
-        lines.append(f"| {suite} | " + " | ".join(cells) + " |")
-    cells = [f"**{_cell(summary.macro[measure])}**" for summary in summaries.values()]
-    return [*lines, "| **mean of suites** | " + " | ".join(cells) + " |"]
-
-
-def _cell(found: Estimate) -> str:
-    if found.low is None or found.high is None:
-        return f"{found.mean * 100:.1f} ({found.n_topics} topics)"
-    return f"{found.mean * 100:.1f} [{found.low * 100:.1f}, {found.high * 100:.1f}]"
 
 
 if __name__ == "__main__":
