@@ -70,7 +70,7 @@ def distillation_loss(student_BN: Tensor, teacher_BN: Tensor, counts_BN: Tensor,
 
 def cut(vectors: Tensor, width: int) -> Tensor:
     """Cut unit vectors (..., D) to their first coordinates and normalise again (Matryoshka, arXiv 2205.13147)."""
-    return vectors if vectors.shape[-1] == width else F.normalize(vectors[..., :width], dim=-1)
+    return F.normalize(vectors[..., :width], dim=-1)
 
 
 def _cross_entropy(positive_B: Tensor, term: Negatives, temperature: float) -> Tensor:

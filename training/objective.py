@@ -42,6 +42,8 @@ class Step(NamedTuple):
 
     def cut(self, width: int) -> "Step":
         """Cut every embedding to its first coordinates, as unit vectors."""
+        if width == self.encoded.queries_QD.shape[1]:
+            return self
         encoded = Encoded(cut(self.encoded.queries_QD, width), cut(self.encoded.documents_ND, width))
         pairs, queries_BD, documents_BD = self.everyone
         everyone = Anchors(pairs, cut(queries_BD, width), cut(documents_BD, width))
