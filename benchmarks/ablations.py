@@ -34,6 +34,7 @@ from training.encoder import TorchEncoder
 from training.mixture import load_rows
 from training.model import InfEmbed, open_model
 from training.run import train
+from training.run_directory import MODEL
 
 TEST = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "npl", "cranfield", "cisi")
 SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.PAIRWISE, Measure.NDCG, Measure.PLAIN_NDCG, Measure.LIFT)
@@ -43,8 +44,8 @@ HELD_OUT_SOURCES = ("inf-ir-mini", "medquad", "condaqa", "perspectrum", "fever-s
 Change = Mapping[str, Mapping[str, Any]]
 
 
-def changes(config: TrainConfig) -> dict[str, Change]:
-    """What each variant changes in the run, by table of its TOML file."""
+def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
+    """What each variant changes in the run, by table of its TOML file; what learns from another finds it below `work`."""
     found: dict[str, Change] = {
         "as configured": {},
         "without instructions": {"loss": {"with_instructions": False, "terms": ("P",)}},
@@ -54,6 +55,9 @@ def changes(config: TrainConfig) -> dict[str, Change]:
         "shared tower": {"model": {"tower": "shared"}},
         "full fine-tuning": {"model": {"lora": None}, "steps": {"learning_rate": 5e-5}},
         "not held to plain queries": {"loss": {"plain_weight": 0.0}},
+        "mined negatives": {"data": {"mined": 4}},
+        "Matryoshka": {"loss": {"dimensions": (384, 192, 96)}},
+        "taught by concat": {"loss": {"teacher": str(_run(work, "concat") / MODEL), "teacher_weight": 1.0}},
         "InF-IR-mini only": {"data": {"shares": {"inf-ir-mini": 1.0}}},
         "without InF-IR-mini": {"data": {"shares": _without(config, "inf-ir-mini")}},
     }
@@ -84,7 +88,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/ablations"))
     arguments = parser.parse_args()
     config = with_corpora(TrainConfig.from_toml(arguments.config), arguments.corpus, arguments.dev_corpus)
-    every = changes(config)
+    every = changes(config, arguments.work)
     names = arguments.only.split(",") if arguments.only else list(every)
     if unknown := [name for name in names if name not in every]:
         parser.error(f"no variant {', '.join(unknown)}; there are {', '.join(every)}")
@@ -150,12 +154,16 @@ def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> It
     for fusion in Fusion:
         yield f"untrained {fusion}", open_model(ModelConfig(base=config.model.base, fusion=fusion)).eval()
     for name, change in wanted.items():
-        out = work / "runs" / slug(name)
-        if not (out / "model").exists():
+        out = _run(work, name)
+        if not (out / MODEL).exists():
             with show_progress(Console(stderr=True), unit="steps") as report:
                 trained = train(apply(config, name, change), out, cache=work / "documents", report=report)
             (out / "seconds").write_text(f"{trained.seconds:.0f}")
-        yield name, load_checkpoint(out / "model")
+        yield name, load_checkpoint(out / MODEL)
+
+
+def _run(work: Path, name: str) -> Path:
+    return work / "runs" / slug(name)
 
 
 def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, work: Path) -> Report:
@@ -174,7 +182,7 @@ def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, wo
     encoder = TorchEncoder(model, document_fingerprint=fingerprint)
     with show_progress(Console(stderr=True), unit="texts") as progress:
         report = evaluate(ScoredModel(identity, encoder), Suites(suites, {}), cache=work / "vectors", report=progress)
-    seconds = work / "runs" / slug(name) / "seconds"
+    seconds = _run(work, name) / "seconds"
     notes = {"query_ms": _query_ms(encoder), "training_s": seconds.read_text() if seconds.is_file() else ""}
     report = report.model_copy(update={"notes": report.notes | notes})
     save_report(report, path)
