@@ -45,7 +45,7 @@ Change = Mapping[str, Mapping[str, Any]]
 
 
 def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
-    """What each variant changes in the run, by table of its TOML file; what learns from another finds it below `work`."""
+    """What each variant changes in the run, by table of its TOML file; runs lie below `work`."""
     found: dict[str, Change] = {
         "as configured": {},
         "without instructions": {"loss": {"with_instructions": False, "terms": ("P",)}},

@@ -6,12 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from infembed.bundle import Tower
+from infembed.bundle import MaxTokens, Tower
 from infembed.errors import BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion, TextInput
 from tests.training.toy import toy_config, toy_model, toy_rows, toy_steps
 from training.checkpoint import load_checkpoint, read_manifest, save_checkpoint
-from training.config import LossConfig, ModelConfig
+from training.config import LossConfig
 from training.frozen_documents import encode_frozen
 from training.losses import distillation_loss
 from training.model import Encoded, InfEmbed, open_model, query_inputs
@@ -86,8 +86,8 @@ def test_missing_teacher_is_refused_before_anything_is_written(tmp_path: Path) -
 
 
 def test_teacher_that_would_cut_instructions_is_refused(tmp_path: Path) -> None:
-    short = {"document": 32, "query": 24, "instruction": 3}
-    path = save_teacher(tmp_path, max_tokens=ModelConfig.model_validate({"max_tokens": short}).max_tokens)
+    short = MaxTokens(document=32, query=24, instruction=3)
+    path = save_teacher(tmp_path, fusion=Fusion.PREFIX, max_tokens=short)
     config = toy_config(tmp_path, loss=LossConfig(teacher=str(path), teacher_weight=1.0))
     with pytest.raises(BadConfigError, match=r"have more than the teacher's max_tokens.instruction = 3 tokens"):
         train(config, tmp_path / "run", cache=tmp_path / "cache")
