@@ -35,6 +35,7 @@ from training.encoder import TorchEncoder
 from training.mixture import load_rows
 from training.model import InfEmbed, open_model
 from training.run import train
+from training.run_directory import MODEL
 
 TEST = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "npl", "cranfield", "cisi")
 SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.PAIRWISE, Measure.NDCG, Measure.PLAIN_NDCG, Measure.LIFT)
@@ -44,8 +45,8 @@ HELD_OUT_SOURCES = ("inf-ir-mini", "medquad", "condaqa", "perspectrum", "fever-s
 Change = Mapping[str, Mapping[str, Any]]
 
 
-def changes(config: TrainConfig) -> dict[str, Change]:
-    """What each variant changes in the run, by table of its TOML file.
+def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
+    """What each variant changes in the run, by table of its TOML file; runs lie below `work`.
 
     Fusions are compared with tower frozen, since only `prefix` can be steered.
     """
@@ -60,6 +61,9 @@ def changes(config: TrainConfig) -> dict[str, Change]:
         "held to plain queries": {"model": frozen, "loss": {"plain_weight": 0.5}},
         "all weights": {"model": frozen | {"lora": None}, "steps": {"learning_rate": 1e-4}},
         "shared tower": {"model": {"tower": "shared"}},
+        "mined negatives": {"data": {"mined": 4}},
+        "Matryoshka": {"loss": {"dimensions": (384, 192, 96)}},
+        "taught by concat": {"loss": {"teacher": str(_run(work, "concat") / MODEL), "teacher_weight": 1.0}},
         "InF-IR-mini only": {"data": {"shares": {"inf-ir-mini": 1.0}}},
         "recipes only": {"data": {"shares": _without(config, "inf-ir-mini")}},
         "types balanced": {"data": {"balances_types": True}},
@@ -95,7 +99,7 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path(".cache/ablations"))
     arguments = parser.parse_args()
     config = with_corpora(TrainConfig.from_toml(arguments.config), arguments.corpus, arguments.dev_corpus)
-    every = changes(config)
+    every = changes(config, arguments.work)
     names = arguments.only.split(";") if arguments.only else list(every)
     if unknown := [name for name in names if name not in every]:
         parser.error(f"no variant {', '.join(unknown)}; there are {', '.join(every)}")
@@ -162,12 +166,16 @@ def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> It
     for fusion in Fusion:
         yield f"untrained {fusion}", open_model(ModelConfig(base=config.model.base, fusion=fusion)).eval()
     for name, change in wanted.items():
-        out = work / "runs" / slug(name)
-        if not (out / "model").exists():
+        out = _run(work, name)
+        if not (out / MODEL).exists():
             with show_progress(Console(stderr=True), unit="steps") as report:
                 trained = train(apply(config, name, change), out, cache=work / "documents", report=report)
             (out / "seconds").write_text(f"{trained.seconds:.0f}")
-        yield name, load_checkpoint(out / "model")
+        yield name, load_checkpoint(out / MODEL)
+
+
+def _run(work: Path, name: str) -> Path:
+    return work / "runs" / slug(name)
 
 
 def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, work: Path) -> Report:
@@ -186,7 +194,7 @@ def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, wo
     encoder = TorchEncoder(model, document_fingerprint=fingerprint)
     with show_progress(Console(stderr=True), unit="texts") as progress:
         report = evaluate(ScoredModel(identity, encoder), Suites(suites, {}), cache=work / "vectors", report=progress)
-    seconds = work / "runs" / slug(name) / "seconds"
+    seconds = _run(work, name) / "seconds"
     notes = {"query_ms": _query_ms(encoder), "training_s": seconds.read_text() if seconds.is_file() else ""}
     report = report.model_copy(update={"notes": report.notes | notes})
     save_report(report, path)

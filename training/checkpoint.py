@@ -34,12 +34,15 @@ class CheckpointManifest(Config):
     name: str
     model: ModelConfig
     base_fingerprint: str = Field(description="digest of the base model's weights: factors fit no others")
+    dimensions: tuple[int, ...] = Field(default=(), description="widths that vectors were trained to be cut to")
     made_from: dict[str, JsonValue] = Field(default_factory=dict)
     made_with: dict[str, str] = Field(default_factory=lambda: {"inf-embed": version()})
     files: tuple[FileEntry, ...]
 
 
-def save_checkpoint(model: InfEmbed, out: Path, *, name: str, made_from: dict[str, JsonValue]) -> CheckpointManifest:
+def save_checkpoint(
+    model: InfEmbed, out: Path, *, name: str, made_from: dict[str, JsonValue], dimensions: tuple[int, ...] = ()
+) -> CheckpointManifest:
     """Write what was trained, whole or not at all; `out` must not exist."""
     is_lora = model.config.lora is not None
     file = _FACTORS_FILE if is_lora else _WEIGHTS_FILE
@@ -49,6 +52,7 @@ def save_checkpoint(model: InfEmbed, out: Path, *, name: str, made_from: dict[st
             name=name,
             model=model.config,
             base_fingerprint=model.base_fingerprint,
+            dimensions=dimensions,
             made_from=made_from,
             files=(describe_file(directory, file),),
         )

@@ -4,7 +4,7 @@ A new experiment is a new file (configs/train-*.toml), not a new flag.
 """
 
 from enum import StrEnum
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ from training.losses import Join, Term
 DEFAULT_BASE = "all-minilm-l6-v2"
 MINI = "inf-ir-mini"
 """The corpus in this package; it has a part for training and one for dev."""
+MIN_DIM = 8
+"""The narrowest vectors that a run may train."""
 
 
 class Arithmetic(StrEnum):
@@ -92,6 +94,13 @@ class LossConfig(Config):
     plain_weight: float = Field(
         default=0.0, ge=0, description="raising it holds plain queries closer to the base model's vectors"
     )
+    dimensions: tuple[Annotated[int, Field(ge=MIN_DIM)], ...] = Field(
+        default=(), description="Matryoshka: widths whose losses are averaged; empty: the full width alone"
+    )
+    teacher: str | None = Field(default=None, description="a run's model whose scores of the documents are learned")
+    teacher_weight: float = Field(
+        default=0.0, ge=0, description="raising it follows the teacher more and the rows' own judgements less"
+    )
 
     @property
     def uses_variants(self) -> bool:
@@ -106,6 +115,14 @@ class LossConfig(Config):
             raise ValueError("term I needs share above 0: with 0 no query is tried with another instruction")
         if Term.I in self.terms and not self.with_instructions:
             raise ValueError("term I contrasts instructions, and with_instructions = false takes them away")
+        if len(set(self.dimensions)) != len(self.dimensions):
+            raise ValueError(f"dimensions names one twice: {', '.join(map(str, self.dimensions))}")
+        if self.teacher is not None and self.teacher_weight == 0:
+            raise ValueError(
+                f"teacher is {self.teacher} and teacher_weight is 0, so nothing is learned from it; raise it"
+            )
+        if self.teacher is None and self.teacher_weight > 0:
+            raise ValueError(f"teacher_weight is {self.teacher_weight:g} and no teacher is named; name one")
         return self
 
 
@@ -120,6 +137,12 @@ class DataConfig(Config):
         description="weight of each source in a batch; empty: as many as it has rows. Sources not named are left out",
     )
     balances_types: bool = Field(default=False, description="draw each instruction type of a source equally often")
+    mined: int = Field(
+        default=0, ge=0, le=64, description="term P: most documents of other rows that each pair is contrasted with"
+    )
+    mined_most: float = Field(
+        default=0.95, gt=0, le=1, description="share of its positive's score that a mined document scores less than"
+    )
     exclude_types: tuple[InstructionType, ...] = ()
     exclude_sources: tuple[str, ...] = ()
     exclude_licenses: tuple[str, ...] = Field(default=(), description="rows whose licence contains one of these words")
@@ -172,9 +195,13 @@ class TrainConfig(Config):
     steps: StepsConfig = StepsConfig()
 
     @model_validator(mode="after")
-    def _learns_something(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.model.tower is Tower.STEERED and not self.loss.with_instructions:
             raise ValueError("tower steered learns from instructions alone, with_instructions = false takes them away")
         if self.model.tower is Tower.STEERED and self.loss.plain_weight:
             raise ValueError("tower steered leaves plain queries as they are: take plain_weight away")
+        if self.data.mined and Term.P not in self.loss.terms:
+            raise ValueError(
+                f"data.mined adds negatives to term P, loss.terms is {', '.join(self.loss.terms)}; add P, or mine none"
+            )
         return self

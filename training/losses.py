@@ -9,8 +9,8 @@ terms contrast the same positive score s(x_i, p_i) with other negatives:
 
 `multi` adds one cross-entropy per term; `uni` puts the negatives of all terms into one denominator, where the positive
 stands once. What is no negative is masked: the reference code draws an anchor's own text as a negative in 45 % of the
-cases.
-Legend: B anchors, N documents, K negatives.
+cases. Not in the paper: documents mined for one anchor alone, losses of shorter vectors, and a teacher's scores.
+Legend: B anchors, N documents, K negatives, D dim.
 """
 
 from collections.abc import Sequence
@@ -47,13 +47,30 @@ class Negatives(NamedTuple):
 def contrastive_loss(positive_B: Tensor, terms: Sequence[Negatives], *, join: Join, temperature: float) -> Tensor:
     """Return each anchor's loss (B,); an anchor without negatives costs nothing."""
     if join is Join.UNI:
-        terms = [
-            Negatives(
-                torch.cat([term.scores_BK for term in terms], dim=1),
-                torch.cat([term.is_negative_BK for term in terms], dim=1),
-            )
-        ]
+        terms = [together(terms)]
     return sum((_cross_entropy(positive_B, term, temperature) for term in terms), positive_B.new_zeros(()))
+
+
+def together(terms: Sequence[Negatives]) -> Negatives:
+    """Put negatives of several kinds side by side."""
+    return Negatives(
+        torch.cat([term.scores_BK for term in terms], dim=1), torch.cat([term.is_negative_BK for term in terms], dim=1)
+    )
+
+
+def distillation_loss(student_BN: Tensor, teacher_BN: Tensor, counts_BN: Tensor, *, temperature: float) -> Tensor:
+    """Return KL(teacher, student) between each anchor's softmax over the documents that count; (B,)."""
+    student, teacher = (
+        # the smallest number instead of -inf: -inf less -inf is no number
+        F.log_softmax((scores / temperature).masked_fill(~counts_BN, torch.finfo(scores.dtype).min), dim=1)
+        for scores in (student_BN, teacher_BN)
+    )
+    return F.kl_div(student, teacher, reduction="none", log_target=True).sum(dim=1)
+
+
+def cut(vectors: Tensor, width: int) -> Tensor:
+    """Cut unit vectors (..., D) to their first coordinates and normalise again (Matryoshka, arXiv 2205.13147)."""
+    return F.normalize(vectors[..., :width], dim=-1)
 
 
 def _cross_entropy(positive_B: Tensor, term: Negatives, temperature: float) -> Tensor:
@@ -65,6 +82,11 @@ def _cross_entropy(positive_B: Tensor, term: Negatives, temperature: float) -> T
 def document_negatives(queries_BD: Tensor, documents_ND: Tensor, is_negative_BN: Tensor) -> Negatives:
     """Term P: every document that is not right for the anchor."""
     return Negatives(_scores("bd,nd->bn", queries_BD, documents_ND), is_negative_BN)
+
+
+def mined_negatives(queries_BD: Tensor, documents_BKD: Tensor, is_negative_BK: Tensor) -> Negatives:
+    """Term P: K documents that were mined for the anchor alone."""
+    return Negatives(_scores("bd,bkd->bk", queries_BD, documents_BKD), is_negative_BK)
 
 
 def query_negatives(queries_ND: Tensor, documents_BD: Tensor, is_negative_BN: Tensor) -> Negatives:

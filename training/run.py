@@ -4,10 +4,10 @@ import json
 import logging
 import time
 from collections.abc import Iterable
-from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from transformers import EarlyStoppingCallback, set_seed
 from transformers.trainer_callback import TrainerCallback
 
@@ -20,14 +20,17 @@ from infembed.inputs import InputType, TextInput
 from infembed.progress import Report
 from training.arguments import training_arguments
 from training.checkpoint import CHECKPOINT_FILE, go_on_from, save_checkpoint
-from training.config import TrainConfig
+from training.config import LossConfig, TrainConfig
 from training.corpus.mini import Part
 from training.dev import DevScore, choose_rows, dev_suite, score_dev
 from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments, encode_frozen
+from training.mining import mine
 from training.mixture import Mixture, load_rows, make_mixture
 from training.model import InfEmbed, open_model
+from training.pairs import PickMined, none_mined, pairs_of
 from training.run_directory import CURVE_FILE, MODEL, claim, is_over, last_checkpoint, require_free
+from training.teacher import Teacher, open_teacher
 from training.tracking import MlflowTracking, Tracking, points
 from training.trainer import Batches, PairTrainer
 
@@ -65,15 +68,21 @@ def train(
     if config.start_from is not None:
         go_on_from(model, Path(config.start_from))
     _require_instructions_fit(model, data.mixture)
+    _require_widths_fit(model, config.loss)
+    teaching = _teaching_model(config.loss, data.mixture)
     model.to(arguments.device)
+    batches = Batches(data.mixture, config)
     with arguments.main_process_first(local=False):
         resume = claim(out, config) if arguments.process_index == 0 else last_checkpoint(out)
-        frozen = _frozen_documents(model, data, config, cache, report)
+        frozen = _frozen_documents(model, batches, cache, report, also=data.dev.documents.values())
+        teacher = _teacher(teaching, batches, cache, report, device=arguments.device)
+        mined = _mined(model, batches, data.mixture, config, frozen=frozen, cache=cache, report=report)
     encoder = TorchEncoder(model, frozen=frozen)
     before = score_dev(data.dev, encoder)
     made_from: dict[str, Any] = {
         "config": config.model_dump(mode="json"),
-        "start": sha256_file(Path(config.start_from) / CHECKPOINT_FILE) if config.start_from else None,
+        "start": _digest(config.start_from),
+        "teacher": _digest(config.loss.teacher),
         "corpora": digest_of([row.model_dump_json() for row in data.mixture.rows]),
         "rows": data.mixture.counts(),
     }
@@ -87,6 +96,8 @@ def train(
         dev=data.dev,
         encoder=encoder,
         frozen=frozen,
+        mined=mined,
+        teacher=teacher,
         made_from=made_from,
         callbacks=[*callbacks, tracker] if tracker else callbacks,
         arguments=arguments,
@@ -103,7 +114,13 @@ def train(
     after = trainer.best_score
     result = {"before": before._asdict(), "after": after._asdict()}
     if trainer.is_world_process_zero():
-        save_checkpoint(model, out / MODEL, name=config.name, made_from=made_from | {"dev": result})
+        save_checkpoint(
+            model,
+            out / MODEL,
+            name=config.name,
+            made_from=made_from | {"dev": result},
+            dimensions=config.loss.dimensions,
+        )
         if tracker:
             tracker.close("FINISHED")
     trainer.accelerator.end_training()
@@ -139,30 +156,79 @@ def _data(config: TrainConfig) -> _Data:
     return _Data(mixture, dev_suite(chosen), {name: len(found) for name, found in loaded.quarantined.items()})
 
 
-def _require_instructions_fit(model: InfEmbed, mixture: Mixture) -> None:
+def _require_instructions_fit(model: InfEmbed, mixture: Mixture, *, key: str = "") -> None:
     """Refuse instructions that would be cut: half a wish is another wish."""
     texts = list(dict.fromkeys(p.instruction for row in mixture.rows for p in row.pairs() if p.instruction))
     tokenized = model.tokenize([TextInput("a", InputType.QUERY, text) for text in texts])
     cut = [text for text, item in zip(texts, tokenized, strict=True) if item.is_truncated]
     if cut:
         raise BadConfigError(
-            f"{len(cut):,} of {len(texts):,} instructions have more than max_tokens.instruction = "
+            f"{len(cut):,} of {len(texts):,} instructions have more than {key}max_tokens.instruction = "
             f"{model.config.max_tokens.instruction} tokens, such as {shown(cut[0])}; raise it, or take these rows out"
         )
 
 
-def _frozen_documents(
-    model: InfEmbed, data: _Data, config: TrainConfig, cache: Path, report: Report
-) -> FrozenDocuments | None:
-    if not config.model.tower.keeps_documents:
+def _require_widths_fit(model: InfEmbed, config: LossConfig) -> None:
+    if (widest := max(config.dimensions, default=0)) > model.dim:
+        raise BadConfigError(
+            f"loss.dimensions asks for vectors of {widest}, {model.config.base} has {model.dim}; ask for no more"
+        )
+
+
+def _teaching_model(config: LossConfig, mixture: Mixture) -> InfEmbed | None:
+    if config.teacher is None:
         return None
-    wanted = chain(_documents(Batches(data.mixture, config)), data.dev.documents.values())
-    return encode_frozen(model, wanted, cache=cache, report=report)
+    model = open_teacher(Path(config.teacher))
+    _require_instructions_fit(model, mixture, key="the teacher's ")
+    return model
 
 
-def _documents(batches: Batches) -> Iterable[str]:
-    for step in range(len(batches)):
-        yield from batches[step].documents
+def _teacher(
+    model: InfEmbed | None, batches: Batches, cache: Path, report: Report, *, device: torch.device
+) -> Teacher | None:
+    if model is None:
+        return None
+    return Teacher(model.to(device), _frozen_documents(model, batches, cache, report))
+
+
+def _frozen_documents(
+    model: InfEmbed, batches: Batches, cache: Path, report: Report, *, also: Iterable[str] = ()
+) -> FrozenDocuments | None:
+    """Look up or encode the documents that the run draws, and others that it scores."""
+    if not model.config.tower.keeps_documents:
+        return None
+    return encode_frozen(model, [*(pair.document for pair in batches.drawn), *also], cache=cache, report=report)
+
+
+def _mined(
+    model: InfEmbed,
+    batches: Batches,
+    mixture: Mixture,
+    config: TrainConfig,
+    *,
+    frozen: FrozenDocuments | None,
+    cache: Path,
+    report: Report,
+) -> PickMined:
+    """Mine for the pairs that the run draws, among their documents; every row of the mixture may call one right."""
+    if not config.data.mined:
+        return none_mined
+    known = [p for row in mixture.rows for p in pairs_of(row, with_instructions=config.loss.with_instructions)]
+    return mine(
+        model,
+        batches.drawn,
+        known,
+        n=config.data.mined,
+        most=config.data.mined_most,
+        start=_digest(config.start_from),
+        frozen=frozen,
+        cache=cache,
+        report=report,
+    ).pick
+
+
+def _digest(checkpoint: str | None) -> str | None:
+    return sha256_file(Path(checkpoint) / CHECKPOINT_FILE) if checkpoint is not None else None
 
 
 class _Curve(TrainerCallback):  # type: ignore[misc]

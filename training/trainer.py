@@ -5,6 +5,7 @@ batch of a step -> tokens -> unit vectors -> loss; every so often a dev score an
 
 import json
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,16 @@ from infembed.inputs import TextInput
 from training.arguments import BEST, training_arguments
 from training.checkpoint import restore, save_checkpoint
 from training.config import TrainConfig
+from training.corpus.rows import AnchoredPair
 from training.dev import DevScore, score_dev
 from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments
 from training.mixture import Mixture
 from training.model import Encoded, InfEmbed, query_inputs
 from training.objective import batch_loss
-from training.pairs import PairBatch, make_batch
+from training.pairs import PairBatch, PickMined, make_batch, none_mined
 from training.run_directory import STATE_FILE, WEIGHTS, checkpoint_of
+from training.teacher import Teacher
 
 _BATCH = "batch"
 
@@ -35,9 +38,18 @@ _BATCH = "batch"
 class Batches(Dataset[PairBatch]):
     """The batch of every step, this rank's share of it; a pure function of the seed and the step."""
 
-    def __init__(self, mixture: Mixture, config: TrainConfig, *, rank: int = 0, n_ranks: int = 1) -> None:
+    def __init__(
+        self,
+        mixture: Mixture,
+        config: TrainConfig,
+        *,
+        rank: int = 0,
+        n_ranks: int = 1,
+        mined: PickMined = none_mined,
+    ) -> None:
         self._mixture = mixture
         self._config = config
+        self._mined = mined
         self._rank = rank
         self._n_ranks = n_ranks
 
@@ -51,7 +63,12 @@ class Batches(Dataset[PairBatch]):
         loss = self._config.loss
         share = loss.share if loss.uses_variants else 0.0
         own = rows[self._rank :: self._n_ranks]
-        return make_batch(own, share=share, seed=step, with_instructions=loss.with_instructions)
+        return make_batch(own, share=share, seed=step, with_instructions=loss.with_instructions, mined=self._mined)
+
+    @cached_property
+    def drawn(self) -> tuple[AnchoredPair, ...]:
+        """Every pair of every step, each once."""
+        return tuple(dict.fromkeys(pair for step in range(len(self)) for pair in self[step].pairs))
 
 
 class PairTrainer(Trainer):  # type: ignore[misc]
@@ -67,6 +84,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         dev: Suite,
         encoder: TorchEncoder,
         frozen: FrozenDocuments | None,
+        mined: PickMined,
+        teacher: Teacher | None,
         made_from: dict[str, Any],
         callbacks: list[Any],
         arguments: TrainingArguments | None = None,
@@ -85,12 +104,20 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         self._dev = dev
         self._encoder = encoder
         self._frozen = frozen
+        self._mined = mined
+        self._teacher = teacher
         self._made_from = made_from
         self._losses: list[Tensor] = []
         self.can_return_loss = True
 
     def get_train_dataloader(self) -> DataLoader[Any]:
-        batches = Batches(self._mixture, self._config, rank=self.args.process_index, n_ranks=self.args.world_size)
+        batches = Batches(
+            self._mixture,
+            self._config,
+            rank=self.args.process_index,
+            n_ranks=self.args.world_size,
+            mined=self._mined,
+        )
         return DataLoader(batches, batch_size=1, shuffle=False, collate_fn=_unpack)
 
     def compute_loss(
@@ -101,7 +128,8 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         plain = list(dict.fromkeys((pair.query, None) for pair in batch.pairs)) if weight else []
         encoded = self._encode(model, batch, plain)
         n_own = len(batch.queries)
-        loss = batch_loss(batch, encoded._replace(queries_QD=encoded.queries_QD[:n_own]), self._config.loss)
+        own = encoded._replace(queries_QD=encoded.queries_QD[:n_own])
+        loss = batch_loss(batch, own, self._config.loss, self._taught(batch))
         if plain:
             loss = loss + weight * self._moved(encoded.queries_QD[n_own:], plain)
         if not torch.isfinite(loss):
@@ -137,6 +165,12 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             return encoded
         return encoded._replace(documents_ND=self._frozen[batch.documents].to(encoded.queries_QD.device))
 
+    def _taught(self, batch: PairBatch) -> Encoded | None:
+        if self._teacher is None:
+            return None
+        with self.accelerator.autocast():
+            return self._teacher.encode(batch, chunk_tokens=self._config.steps.chunk_tokens)
+
     def _moved(self, found_QD: Tensor, plain: Sequence[tuple[str, str | None]]) -> Tensor:
         """Return how far plain queries have moved from the base model's vectors of them: 1 - cosine, the mean."""
         tokens = self._model.tokenize(query_inputs(plain))
@@ -164,7 +198,13 @@ class PairTrainer(Trainer):  # type: ignore[misc]
     def _save(self, output_dir: str | None = None, state_dict: Any = None) -> None:
         directory = Path(output_dir or self.args.output_dir)
         directory.mkdir(parents=True, exist_ok=True)
-        save_checkpoint(self._model, directory / WEIGHTS, name=self._config.name, made_from=self._made_from)
+        save_checkpoint(
+            self._model,
+            directory / WEIGHTS,
+            name=self._config.name,
+            made_from=self._made_from,
+            dimensions=self._config.loss.dimensions,
+        )
 
     def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
         """Remove all but the best and the last; their steps say which is older, file times may not."""

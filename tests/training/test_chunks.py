@@ -33,7 +33,7 @@ def loss_and_gradients(
     queries = model.tokenize(query_inputs(batch.queries))
     documents = model.tokenize([TextInput(text) for text in batch.documents])
     encoded = model(queries, documents, chunk_tokens=chunk_tokens, recomputes=recomputes)
-    loss = batch_loss(batch, encoded, LossConfig())
+    loss = batch_loss(batch, encoded, LossConfig(dimensions=(32, 16, 8)))
     loss.backward()  # type: ignore[no-untyped-call]
     return loss.detach(), torch.cat([p.grad.flatten() for p in model.query_tower.parameters() if p.grad is not None])
 

@@ -15,9 +15,13 @@ from training.losses import (
     Negatives,
     Term,
     contrastive_loss,
+    cut,
+    distillation_loss,
     document_negatives,
     instruction_negatives,
+    mined_negatives,
     query_negatives,
+    together,
 )
 
 COMBINATIONS = list(chain.from_iterable(combinations(Term, size) for size in range(1, len(Term) + 1)))
@@ -179,3 +183,35 @@ def test_gradients_pull_the_document_close_and_push_negatives_away() -> None:
     # Softmax over two equal scores is 1/2, and 1 / temperature is 2.
     assert positive.grad.tolist() == [-1.0]
     assert negatives.grad.tolist() == [[1.0, 0.0]]
+
+
+def test_mined_documents_widen_the_denominator_of_their_own_anchor() -> None:
+    mined = mined_negatives(QUERIES, torch.tensor([[[0.6, 0.8]], [[0.8, 0.6]]]).double(), EVERY)
+    assert mined.scores_BK.flatten().tolist() == pytest.approx([0.6, 0.96])
+    found = contrastive_loss(POSITIVE, [together([P, mined])], join=Join.MULTI, temperature=1.0)
+    # by hand: log(1 + e^(0 - 1) + e^(0.6 - 1)), log(1 + e^(0.6 - 0.8) + e^(0.96 - 0.8))
+    assert found.tolist() == pytest.approx([0.712067, 1.096023], abs=1e-6)
+
+
+def test_cut_vectors_are_normalised_again() -> None:
+    assert cut(torch.tensor([[3.0, 4.0, 12.0]]) / 13, 2).tolist() == [pytest.approx([0.6, 0.8])]
+
+
+def test_distillation_is_the_kl_divergence_from_the_teacher() -> None:
+    student = torch.tensor([[0.0, math.log(3.0), 50.0]], dtype=torch.float64)
+    teacher = torch.tensor([[0.2, 0.2, -50.0]])  # in another precision
+    counts = torch.tensor([[True, True, False]])
+    # by hand: 0.5 log(0.5 / 0.25) + 0.5 log(0.5 / 0.75)
+    assert distillation_loss(student, teacher, counts, temperature=1.0).tolist() == pytest.approx([0.143841], abs=1e-6)
+    # by hand: half the temperature makes 1 and 9 of 1 and 3: 0.5 log(0.5 / 0.1) + 0.5 log(0.5 / 0.9)
+    assert distillation_loss(student, teacher, counts, temperature=0.5).tolist() == pytest.approx([0.510826], abs=1e-6)
+
+
+def test_student_that_scores_as_its_teacher_has_nothing_to_learn() -> None:
+    scores = torch.tensor([[0.3, 0.1, 0.9]], requires_grad=True)
+    counts = torch.tensor([[True, True, False]])
+    loss = distillation_loss(scores, scores.detach() + 0.2, counts, temperature=0.05)
+    torch.autograd.backward(loss.sum())
+    assert scores.grad is not None
+    assert float(loss.detach()) == pytest.approx(0, abs=1e-6)
+    torch.testing.assert_close(scores.grad, torch.zeros(1, 3), atol=1e-5, rtol=0)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.training_rows import make_row
 from training.corpus.rows import AnchoredPair, InstructionType, Row
-from training.pairs import PairBatch, contrast, is_wrong_variant, make_batch
+from training.pairs import PairBatch, RightDocuments, contrast, is_new_mined, is_wrong_variant, make_batch
 
 
 def _row(number: int, **changes: object) -> Row:
@@ -251,3 +251,46 @@ def test_a_right_pair_of_another_rank_masks_a_variant() -> None:
     elsewhere = AnchoredPair("query 1", "other wish 1", "document 1")
     assert is_wrong_variant(batch, batch.pairs)[0].tolist() == [True]
     assert is_wrong_variant(batch, [*batch.pairs, elsewhere])[0].tolist() == [False]
+
+
+_PAIRS = st.lists(
+    st.builds(AnchoredPair, st.sampled_from("qr"), st.sampled_from(["i", "j", None]), st.sampled_from("abcd")),
+    min_size=1,
+    max_size=12,
+)
+
+
+@settings(deadline=None)
+@given(_PAIRS)
+def test_right_documents_are_those_that_contrast_takes_for_no_negatives(pairs: list[AnchoredPair]) -> None:
+    right = RightDocuments(pairs)
+    every = {pair.document for pair in pairs}
+    for anchor, wrong in zip(pairs, _wrong_documents(pairs), strict=True):
+        assert every - right.of(anchor) == set(wrong)
+
+
+def _batch_with_mined() -> PairBatch:
+    mined = {"document 1": ("far", "document 2"), "first hard document 2": ("far", "further", "furthest")}
+    return make_batch([_row(1), _row(2)], share=0, seed=0, mined=lambda pair, _: mined.get(pair.document, ()))
+
+
+def test_mined_documents_stand_behind_those_of_the_pairs_each_once() -> None:
+    batch = _batch_with_mined()
+    assert batch.documents == (*(pair.document for pair in batch.pairs), "far", "further", "furthest")
+    places = batch.mined_documents().tolist()
+    assert [[batch.documents[place] for place in row if place >= 0] for row in places] == list(map(list, batch.mined))
+    assert places[1] == [-1, -1, -1]
+
+
+def test_mined_document_that_the_step_has_anyway_is_not_counted_twice() -> None:
+    batch = _batch_with_mined()
+    none = [False, False, False]
+    assert is_new_mined(batch, batch.pairs).tolist() == [[True, False, False], none, none, none, [True] * 3, none]
+
+
+def test_what_stands_beside_a_pair_in_its_row_is_told_to_who_mines() -> None:
+    beside: dict[str, set[str]] = {}
+    make_batch([_row(1), _row(2)], share=0, seed=0, mined=lambda p, row: beside.update({p.document: set(row)}) or ())
+    row = {"document 2", "first hard document 2", "second hard document 2"}
+    assert beside["first hard document 2"] == row
+    assert beside["document 2"] == row
