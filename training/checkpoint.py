@@ -5,6 +5,7 @@ factors.safetensors      LoRA: the factors alone, megabytes
 weights.safetensors      otherwise: every weight of the query tower
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -92,6 +93,19 @@ def go_on_from(model: InfEmbed, path: Path) -> None:
         )
     _require_base(model, manifest, path)
     restore(model, path)
+
+
+def require_same_origin(model: InfEmbed, path: Path, made_from: Mapping[str, JsonValue]) -> None:
+    """Refuse to go on with a run whose base model, rows or other inputs have changed since."""
+    manifest = read_manifest(path)
+    _require_base(model, manifest, path)
+    inputs = manifest.made_from.keys() & made_from.keys() - {"config"}
+    changed = sorted(name for name in inputs if made_from[name] != manifest.made_from[name])
+    if changed:
+        raise MismatchedArtefactError(
+            f"{path} was trained with other inputs than are there now ({', '.join(changed)}), so the run cannot go on; "
+            "put them back, or train into another --out"
+        )
 
 
 def _require_base(model: InfEmbed, manifest: CheckpointManifest, path: Path) -> None:

@@ -187,7 +187,7 @@ class TrainConfig(Config):
     """A whole training run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
-    seed: int = 42
+    seed: int = Field(default=42, ge=0, lt=2**32)
     start_from: str | None = Field(default=None, description="a run's model to go on from; None: the base model")
     model: ModelConfig = ModelConfig()
     loss: LossConfig = LossConfig()

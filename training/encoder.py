@@ -49,7 +49,7 @@ class TorchEncoder:
         with torch.no_grad():
             for start in range(0, len(items), _SHARE):
                 tokens = model.tokenize(items[start : start + _SHARE])
-                both = model(tokens if is_query else [], [] if is_query else tokens, chunk_tokens=_CHUNK_TOKENS)
+                both = model.encode(tokens if is_query else [], [] if is_query else tokens, chunk_tokens=_CHUNK_TOKENS)
                 found.append((both.queries_QD if is_query else both.documents_ND).float().cpu().numpy())
         model.train(was_training)
         return require_finite(np.concatenate(found))

@@ -1,5 +1,8 @@
 """Document vectors of a frozen tower: they never change, so each document is encoded once, for all runs."""
 
+import logging
+import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -11,11 +14,12 @@ from evaluation.vector_cache import digest_of
 from infembed.artefacts import new_file
 from infembed.inputs import TextInput
 from infembed.progress import Report
-from infembed.vectors import FloatArray
+from infembed.vectors import FloatArray, require_finite
 from training.model import InfEmbed
 
 _CHUNK_TOKENS = 8192
 _SHARE = 2048
+_log = logging.getLogger(__name__)
 
 
 class FrozenDocuments:
@@ -37,7 +41,7 @@ def encode_frozen(
     model: InfEmbed, documents: Iterable[str], *, cache: Path, report: Report = lambda *_: None
 ) -> FrozenDocuments:
     """Encode every document that the cache lacks; what is done is kept if this is interrupted."""
-    directory = cache / digest_of([model.base_fingerprint, model.config.document_reading])[:16]
+    directory = cache / digest_of([model.base_fingerprint, model.reading_digest])[:16]
     directory.mkdir(parents=True, exist_ok=True)
     vectors = _read(directory, model.dim)
     wanted = list(dict.fromkeys(documents))
@@ -46,7 +50,7 @@ def encode_frozen(
         share = missing[start : start + _SHARE]
         with torch.no_grad():
             tokens = model.tokenize([TextInput(document) for document in share])
-            found = model([], tokens, chunk_tokens=_CHUNK_TOKENS).documents_ND.cpu().numpy()
+            found = require_finite(model.encode([], tokens, chunk_tokens=_CHUNK_TOKENS).documents_ND.cpu().numpy())
         keys = [digest_of([document]) for document in share]
         with new_file(directory / f"{digest_of(keys)[:16]}.npz") as path:
             with path.open("wb") as file:
@@ -59,7 +63,12 @@ def encode_frozen(
 def _read(directory: Path, dim: int) -> dict[str, FloatArray]:
     found: dict[str, FloatArray] = {}
     for path in sorted(directory.glob("*.npz")):
-        with np.load(path) as data:
-            if data["vectors"].shape[1:] == (dim,):
-                found.update(zip(data["keys"].tolist(), data["vectors"], strict=True))
+        try:
+            with np.load(path) as data:
+                keys, vectors = data["keys"].tolist(), data["vectors"]
+        except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
+            _log.warning("%s is damaged, its documents are encoded again", path)
+            continue
+        if vectors.shape == (len(keys), dim) and np.isfinite(vectors).all():
+            found.update(zip(keys, vectors, strict=True))
     return found

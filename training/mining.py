@@ -4,6 +4,7 @@ Positive-aware (NV-Retriever, arXiv 2407.15831): a document that scores nearly a
 right one that nobody judged, so it is left out. Legend: B anchors, N documents.
 """
 
+import logging
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,8 @@ _SCORES = 1 << 24
 _SHARE = 2048
 _BESIDE = 2
 """Most documents in a row beside an anchor's own: they are in its batch anyway, so as many more are mined."""
+
+_log = logging.getLogger(__name__)
 
 Places = npt.NDArray[np.int32]
 
@@ -63,7 +66,8 @@ def mine(
     documents = list(dict.fromkeys(pair.document for pair in pairs))
     reading = model.config.model_dump_json(exclude={"base", "lora", "dropout"})
     texts = [part or "" for pair in (*pairs, *known) for part in pair]
-    key = digest_of([model.base_fingerprint, start or "", reading, f"{n} {most} {len(pairs)}", *texts])
+    identity = [model.base_fingerprint, model.reading_digest, start or "", reading]
+    key = digest_of([*identity, f"{n} {most} {len(pairs)}", *texts])
     path = cache / "mined" / f"{key[:16]}.npy"
     places = _read(path, shape=(len(pairs), n + _BESIDE))
     if places is None:
@@ -127,7 +131,11 @@ def _encode(model: InfEmbed, documents: Sequence[str], report: Report) -> Tensor
 def _read(path: Path, *, shape: tuple[int, int]) -> Places | None:
     if not path.is_file():
         return None
-    found: Places = np.load(path)
+    try:
+        found: Places = np.load(path)
+    except (OSError, EOFError, ValueError):
+        _log.warning("%s is damaged and is mined again", path)
+        return None
     return found if found.shape == shape else None
 
 

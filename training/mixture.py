@@ -63,6 +63,13 @@ class Mixture:
 
 def make_mixture(rows: Iterable[Row], config: DataConfig, *, n_drawn: int, seed: int) -> Mixture:
     """Choose the rows a configuration wants and weigh them; refuses what could not be trained on."""
+    rows = list(rows)
+    sources = {row.source for row in rows}
+    if absent := sorted(set(config.exclude_sources) - sources):
+        raise BadConfigError(
+            f"exclude_sources names {', '.join(absent)}, the corpora hold {', '.join(sorted(sources)) or 'no rows'}; "
+            "nothing would be held out: correct the name, or take it away"
+        )
     kept = [row for row in rows if _is_wanted(row, config)]
     counts = Counter(row.source for row in kept)
     if config.shares and (missing := sorted(set(config.shares) - set(counts))):

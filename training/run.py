@@ -3,7 +3,8 @@
 import json
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,14 +15,16 @@ from transformers.trainer_callback import TrainerCallback
 from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
 from infembed.artefacts import sha256_file
+from infembed.bundle import Tower
 from infembed.config import shown
 from infembed.errors import BadConfigError, NonFiniteError
 from infembed.inputs import InputType, TextInput
 from infembed.progress import Report
 from training.arguments import training_arguments
-from training.checkpoint import CHECKPOINT_FILE, go_on_from, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, go_on_from, require_same_origin, save_checkpoint
 from training.config import LossConfig, TrainConfig
 from training.corpus.mini import Part
+from training.corpus.rows import Row
 from training.dev import DevScore, choose_rows, dev_suite, score_dev
 from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments, encode_frozen
@@ -29,7 +32,7 @@ from training.mining import mine
 from training.mixture import Mixture, load_rows, make_mixture
 from training.model import InfEmbed, open_model
 from training.pairs import PickMined, none_mined, pairs_of
-from training.run_directory import CURVE_FILE, MODEL, claim, is_over, last_checkpoint, require_free
+from training.run_directory import CURVE_FILE, MODEL, WEIGHTS, claim, is_over, last_checkpoint, require_free
 from training.teacher import Teacher, open_teacher
 from training.tracking import MlflowTracking, Tracking, points
 from training.trainer import Batches, PairTrainer
@@ -73,7 +76,6 @@ def train(
     model.to(arguments.device)
     batches = Batches(data.mixture, config)
     with arguments.main_process_first(local=False):
-        resume = claim(out, config) if arguments.process_index == 0 else last_checkpoint(out)
         frozen = _frozen_documents(model, batches, cache, report, also=data.dev.documents.values())
         teacher = _teacher(teaching, batches, cache, report, device=arguments.device)
         mined = _mined(model, batches, data.mixture, config, frozen=frozen, cache=cache, report=report)
@@ -85,45 +87,52 @@ def train(
         "teacher": _digest(config.loss.teacher),
         "corpora": digest_of([row.model_dump_json() for row in data.mixture.rows]),
         "rows": data.mixture.counts(),
+        "judged_on": data.dev.digest,
     }
-    callbacks: list[Any] = [EarlyStoppingCallback(early_stopping_patience=config.steps.patience), _Curve(out, report)]
     tracker = MlflowTracking(tracking, config, out) if tracking is not None else None
-    trainer = PairTrainer(
-        model,
-        config,
-        out=out,
-        mixture=data.mixture,
-        dev=data.dev,
-        encoder=encoder,
-        frozen=frozen,
-        mined=mined,
-        teacher=teacher,
-        made_from=made_from,
-        callbacks=[*callbacks, tracker] if tracker else callbacks,
-        arguments=arguments,
-    )
-    try:
-        if resume and is_over(resume):
-            trainer.load_best_of(resume)
-        else:
-            trainer.train(resume_from_checkpoint=str(resume) if resume else None)
-    except NonFiniteError:
-        if tracker:
-            tracker.close("FAILED")
-        raise
-    after = trainer.best_score
-    result = {"before": before._asdict(), "after": after._asdict()}
-    if trainer.is_world_process_zero():
-        save_checkpoint(
+    if checkpoint := last_checkpoint(out):
+        require_same_origin(model, checkpoint / WEIGHTS, made_from)
+    with ExitStack() as held:
+        # Nothing was written to `out` before this; until the end no other process may.
+        with arguments.main_process_first(local=False):
+            is_first = arguments.process_index == 0
+            resume = held.enter_context(claim(out, config)) if is_first else last_checkpoint(out)
+        trainer = PairTrainer(
             model,
-            out / MODEL,
-            name=config.name,
-            made_from=made_from | {"dev": result},
-            dimensions=config.loss.dimensions,
+            config,
+            out=out,
+            mixture=data.mixture,
+            dev=data.dev,
+            encoder=encoder,
+            frozen=frozen,
+            mined=mined,
+            teacher=teacher,
+            made_from=made_from,
+            callbacks=_callbacks(config, out, report, tracker),
+            arguments=arguments,
         )
-        if tracker:
-            tracker.close("FINISHED")
-    trainer.accelerator.end_training()
+        try:
+            if resume and is_over(resume):
+                trainer.load_best_of(resume)
+            else:
+                trainer.train(resume_from_checkpoint=str(resume) if resume else None)
+        except NonFiniteError:
+            if tracker:
+                tracker.close("FAILED")
+            raise
+        after = trainer.best_score
+        result = {"before": before._asdict(), "after": after._asdict()}
+        if trainer.is_world_process_zero():
+            save_checkpoint(
+                model,
+                out / MODEL,
+                name=config.name,
+                made_from=made_from | {"dev": result},
+                dimensions=config.loss.dimensions,
+            )
+            if tracker:
+                tracker.close("FINISHED")
+        trainer.accelerator.end_training()
     return Trained(
         model=out / MODEL,
         before=before,
@@ -147,13 +156,38 @@ class _Data(NamedTuple):
 def _data(config: TrainConfig) -> _Data:
     loaded = load_rows(config.data.corpora, Part.TRAIN)
     mixture = make_mixture(loaded.rows, config.data, n_drawn=config.steps.rows_per_step, seed=config.seed)
-    chosen = choose_rows(load_rows(config.data.dev, Part.DEV).rows, most_of_each_source=config.data.dev_rows)
-    if not any(row.instruction_negative for row in chosen):
+    _require_instructions(config, mixture)
+    judged = load_rows(config.data.dev, Part.DEV)
+    chosen = choose_rows(judged.rows, most_of_each_source=config.data.dev_rows)
+    _require_unseen(mixture, chosen)
+    dev = dev_suite(chosen) if chosen else None
+    if dev is None or not dev.changed_queries:
         raise BadConfigError(
-            f"dev ({', '.join(config.data.dev)}) has {len(chosen)} rows and none with instruction_negative, so p-MRR "
-            "cannot be measured; add a corpus that has some"
+            f"dev ({', '.join(config.data.dev)}) has {len(chosen)} rows and none with an instruction_negative that "
+            "withdraws its document, so p-MRR cannot be measured; add a corpus that has some"
         )
-    return _Data(mixture, dev_suite(chosen), {name: len(found) for name, found in loaded.quarantined.items()})
+    quarantined = loaded.quarantined | judged.quarantined
+    n_left_out = {name: len(found) for name, found in quarantined.items()}
+    return _Data(mixture, dev, n_left_out)
+
+
+def _require_instructions(config: TrainConfig, mixture: Mixture) -> None:
+    if any(row.instruction_positive for row in mixture.rows):
+        return
+    if config.model.tower is Tower.STEERED or config.loss.uses_variants:
+        wants = "tower steered" if config.model.tower is Tower.STEERED else "term I"
+        raise BadConfigError(
+            f"{wants} learns from instructions, and none of the {len(mixture.rows):,} rows has one; add a corpus that "
+            "has some, or do without it"
+        )
+
+
+def _require_unseen(mixture: Mixture, dev: Sequence[Row]) -> None:
+    """Refuse dev rows that are trained on, by whatever path they came; dev would prefer what learned them by heart."""
+    if both := len(set(mixture.rows) & set(dev)):
+        raise BadConfigError(
+            f"{both:,} of {len(dev):,} rows of dev are rows of data.corpora as well; take them out of one of the two"
+        )
 
 
 def _require_instructions_fit(model: InfEmbed, mixture: Mixture, *, key: str = "") -> None:
@@ -229,6 +263,11 @@ def _mined(
 
 def _digest(checkpoint: str | None) -> str | None:
     return sha256_file(Path(checkpoint) / CHECKPOINT_FILE) if checkpoint is not None else None
+
+
+def _callbacks(config: TrainConfig, out: Path, report: Report, tracker: MlflowTracking | None) -> list[Any]:
+    stopping = EarlyStoppingCallback(early_stopping_patience=config.steps.patience)
+    return [stopping, _Curve(out, report), *([tracker] if tracker else [])]
 
 
 class _Curve(TrainerCallback):  # type: ignore[misc]

@@ -7,13 +7,17 @@ tracking.json     the run in MLflow
 model/            the best checkpoint, once the run is finished
 """
 
+import fcntl
 import json
+import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from infembed.artefacts import remove_leftovers, write_atomically
 from infembed.config import parse_json
-from infembed.errors import BadConfigError
+from infembed.errors import BadConfigError, ConflictError
 from training.checkpoint import CHECKPOINT_FILE
 from training.config import TrainConfig
 
@@ -29,25 +33,52 @@ STATE_FILE = "trainer_state.json"
 
 
 def require_free(out: Path, config: TrainConfig) -> None:
-    """Refuse a directory that another configuration began, or that holds a finished run."""
+    """Refuse a directory where another process trains, that another configuration began, or with a finished run."""
+    if out.is_dir():
+        with _lock(out, fcntl.LOCK_SH):
+            _require_ours(out, config)
+
+
+@contextmanager
+def claim(out: Path, config: TrainConfig) -> Iterator[Path | None]:
+    """Hold a run's directory: begin the run, or make an interrupted one ready; yields the checkpoint to go on from.
+
+    Whoever else wants to train there is refused as long.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    with _lock(out, fcntl.LOCK_EX):
+        _require_ours(out, config)
+        remove_leftovers(out)
+        write_atomically(out / CONFIG_FILE, (config.model_dump_json(indent=2) + "\n").encode())
+        checkpoint = last_checkpoint(out)
+        for path in (out / CHECKPOINTS).glob("checkpoint-*"):
+            if not _is_whole(path):
+                shutil.rmtree(path)
+        _cut_curve(out / CURVE_FILE, last_step=step_of(checkpoint) if checkpoint else 0)
+        yield checkpoint
+
+
+@contextmanager
+def _lock(out: Path, kind: int) -> Iterator[None]:
+    """Lock the directory itself, so that nothing is left behind; the system lets go when the process ends."""
+    descriptor = os.open(out, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            message = f"another process trains in {out}; wait for it to end, or choose another --out"
+            raise ConflictError(message) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _require_ours(out: Path, config: TrainConfig) -> None:
     path = out / CONFIG_FILE
     if path.is_file() and parse_json(TrainConfig, path) != config:
         raise BadConfigError(f"{out} was begun with another configuration; choose another --out, or remove it")
     if (out / MODEL).exists():
         raise BadConfigError(f"{out} holds a finished run; choose another --out, or remove it to train again")
-
-
-def claim(out: Path, config: TrainConfig) -> Path | None:
-    """Begin a run in its directory, or make an interrupted one ready; returns the checkpoint to go on from."""
-    out.mkdir(parents=True, exist_ok=True)
-    remove_leftovers(out)
-    write_atomically(out / CONFIG_FILE, (config.model_dump_json(indent=2) + "\n").encode())
-    checkpoint = last_checkpoint(out)
-    for path in (out / CHECKPOINTS).glob("checkpoint-*"):
-        if not _is_whole(path):
-            shutil.rmtree(path)
-    _cut_curve(out / CURVE_FILE, last_step=step_of(checkpoint) if checkpoint else 0)
-    return checkpoint
 
 
 def checkpoint_of(out: Path, step: int) -> Path:

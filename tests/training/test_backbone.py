@@ -11,6 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from infembed.errors import BadArtefactError, BadConfigError, InfEmbedError, MissingArtefactError
+from infembed.inputs import InputType
 from infembed.tokenization import TokenizedInput
 from tests.tiny import make_checkpoint
 from tests.training.tiny_backbones import WINDOW, make_input, tiny_backbone, tiny_encoder
@@ -97,6 +98,19 @@ def test_a_batch_of_rows_with_and_without_instruction_equals_each_alone(family: 
     items = [make_input(5, 3), make_input(30), make_input(1, 20), make_input(2), make_input(14, 1)]
     for item, batched in zip(items, _states(backbone, items), strict=True):
         _assert_equal(batched, _states(backbone, [item])[0])
+
+
+@every_family
+def test_a_pack_may_have_more_tokens_than_the_encoder_has_positions(family: str) -> None:
+    backbone = tiny_backbone(family)
+    wish = make_input(1, 9).instruction_ids
+    pack = [TokenizedInput(InputType.QUERY, make_input(30, seed=n).ids, wish) for n in range(4)]
+    with torch.no_grad():
+        (states,) = backbone(collate([pack], pad_id=backbone.pad_id))
+    assert len(states) > backbone.n_positions
+    for number, item in enumerate(pack):
+        start = 9 + 30 * number
+        _assert_equal(states[start : start + 30], _states(backbone, [item])[0][9:])
 
 
 def test_the_window_of_modernbert_matters_to_these_tests() -> None:

@@ -82,6 +82,15 @@ def test_mined_once_is_read_the_second_time_and_mined_again_for_others(tmp_path:
         assert reported == ["mining negatives"]
 
 
+def test_damaged_negatives_are_mined_again(tmp_path: Path) -> None:
+    toy_config(tmp_path)
+    model = open_model(toy_model(tmp_path))
+    first = picked(mined(model, tmp_path / "cache"))
+    (path,) = (tmp_path / "cache").rglob("*.npy")
+    path.write_bytes(path.read_bytes()[:90])
+    assert picked(mined(model, tmp_path / "cache")) == first
+
+
 def test_document_that_a_row_elsewhere_calls_right_is_not_mined(tmp_path: Path) -> None:
     toy_config(tmp_path)
     model = open_model(toy_model(tmp_path))

@@ -88,3 +88,8 @@ def test_corpus_without_hard_negatives_is_refused() -> None:
     rows = [row.model_copy(update=gone) for row in toy_rows()]
     with pytest.raises(BadConfigError, match="no row has a hard negative, so nothing teaches the model to read instru"):
         make_mixture(rows, data(), n_drawn=4, seed=0)
+
+
+def test_source_to_hold_out_that_is_not_there_is_refused() -> None:
+    with pytest.raises(BadConfigError, match="exclude_sources names toy-csot, the corpora hold toy-child, toy-cost"):
+        mixture(data(exclude_sources=("toy-csot",)))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,9 @@ from safetensors.torch import load_file
 
 from evaluation.registry.mlflow_library import MlflowClient
 from infembed.bundle import Tower
-from tests.training.toy import losses, read_curve, toy_config, toy_model, toy_steps
+from infembed.errors import MismatchedArtefactError
+from tests.tiny import make_checkpoint
+from tests.training.toy import losses, read_curve, toy_config, toy_model, toy_rows, toy_steps, write_rows
 from training.config import LoraConfig, TrainConfig
 from training.dev import DevScore
 from training.run import Trained, train
@@ -21,6 +24,7 @@ from training.tracking import EXPERIMENT, Tracking
 
 COMMAND = """
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from training.config import TrainConfig
 from training.run import train
@@ -117,6 +121,56 @@ def test_run_killed_while_its_model_was_written_is_finished(tmp_path: Path, monk
     assert trained.is_resumed
     assert trained.n_steps == 2
     assert read_curve(tmp_path / "run") == before
+
+
+def other_rows(directory: Path) -> None:
+    write_rows(directory / "train.jsonl", toy_rows()[1:27])
+
+
+def other_dev(directory: Path) -> None:
+    write_rows(directory / "dev.jsonl", toy_rows()[28:])
+
+
+def other_base(directory: Path) -> None:
+    shutil.rmtree(directory / "base")
+    make_checkpoint(directory / "base", seed=5)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (other_rows, r"other inputs than are there now \(corpora, rows\), so the run cannot go on; put them back"),
+        (other_dev, r"other inputs than are there now \(judged_on\)"),
+        (other_base, "was trained on a base model with digest"),
+    ],
+)
+def test_run_whose_inputs_have_changed_does_not_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None], reason: str
+) -> None:
+    config = toy_config(tmp_path, steps=toy_steps(max_steps=2, evaluate_every=1))
+    with monkeypatch.context() as patched:
+        patched.setattr("training.trainer.PairTrainer._rotate_checkpoints", _killed_after(1, tmp_path))
+        with pytest.raises(Killed):
+            go_on(tmp_path, config)
+    before = read_curve(tmp_path / "run")
+    change(tmp_path)
+    with pytest.raises(MismatchedArtefactError, match=reason):
+        go_on(tmp_path, config)
+    assert read_curve(tmp_path / "run") == before
+
+
+def test_run_that_had_only_its_model_to_write_is_finished_in_mlflow_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = toy_config(tmp_path, steps=toy_steps(max_steps=1))
+    with monkeypatch.context() as patched:
+        patched.setattr("training.run.save_checkpoint", _killed)
+        with pytest.raises(Killed):
+            go_on(tmp_path, config, tracking=Tracking(uri_of(tmp_path)))
+    go_on(tmp_path, config, tracking=Tracking(uri_of(tmp_path)))
+    client = MlflowClient(tracking_uri=uri_of(tmp_path))
+    (tracked,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
+    assert tracked.info.status == "FINISHED"
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from typing import NamedTuple, Self
 from pydantic import Field, field_validator, model_validator
 
 from infembed.config import Config
+from infembed.inputs import has_words
 
 MAX_CHARACTERS = 20_000
 """Longest text of a row; far beyond what an encoder reads, so more is a fault of the source."""
@@ -76,9 +77,10 @@ class Row(Config):
     @field_validator(*TEXT_COLUMNS, mode="before")
     @classmethod
     def _blank_is_absent(cls, value: object) -> object:
+        """Count a text without anything to see, such as NUL or a zero-width space, as none: no model reads it."""
         if isinstance(value, str):
             value = value.strip()
-            return value or None
+            return value if has_words(value) else None
         return value
 
     @model_validator(mode="after")

@@ -42,8 +42,9 @@ def test_a_plain_row_holds_one_pair_without_instruction() -> None:
     assert plain.pairs() == [AnchoredPair("q", None, "d")]
 
 
-def test_blank_texts_count_as_absent() -> None:
-    without = row(query_negative=" ", hard_negative_document_2="\n")
+@pytest.mark.parametrize("blank", ["\n", "\x00", "\u200b \ufeff"])
+def test_blank_texts_count_as_absent(blank: str) -> None:
+    without = row(query_negative=" ", hard_negative_document_2=blank)
     assert without.query_negative is None
     assert len(without.pairs()) == 2
 
