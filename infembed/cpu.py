@@ -1,9 +1,11 @@
-"""How many processors this process may use: affinity and container quota, not the machine's count."""
+"""What processors this process may use: affinity and container quota, not the machine's count, and what they can do."""
 
 import math
 import os
+from functools import cache
 from pathlib import Path
 
+_CPUINFO = Path("/proc/cpuinfo")
 _CGROUP_V2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 
@@ -13,6 +15,17 @@ def available_cpus() -> int:
     n = len(os.sched_getaffinity(0))
     quota = _cgroup_quota()
     return max(1, n if quota is None else min(n, math.ceil(quota)))
+
+
+@cache
+def has_vnni() -> bool:
+    """Whether the processor adds up 8-bit products without overflow (AVX-512 VNNI or AVX-VNNI); False if unknown."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return False
+    flags = next((set(line.split(":", 1)[1].split()) for line in lines if line.startswith("flags")), set())
+    return not flags.isdisjoint({"avx512_vnni", "avx_vnni"})
 
 
 def _cgroup_quota() -> float | None:

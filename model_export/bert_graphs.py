@@ -18,6 +18,7 @@ from onnx import TensorProto, helper
 from infembed.bundle import Pooling, Tower
 from infembed.inputs import Fusion
 from infembed.weightfile import StoredTensor
+from model_export.initializers import external_initializer
 from model_export.weights import QUERY_TOWER, BertShape, TensorRecipe, bert_layout, query_layout
 
 OPSET = 17
@@ -44,16 +45,7 @@ class _Graph:
         """Declare a tensor of the weight file as an initializer; the tower's own where it has one."""
         name = self.prefix + name if self.prefix + name in self.layout else name
         if name not in self.initializers:
-            stored = self.layout[name]
-            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=stored.shape)
-            tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (
-                ("location", stored.file),
-                ("offset", str(stored.offset)),
-                ("length", str(stored.size_bytes)),
-            ):
-                tensor.external_data.add(key=key, value=value)
-            self.initializers[name] = tensor
+            self.initializers[name] = external_initializer(self.layout[name])
         return name
 
     def constant(self, name: str, value: float | list[int], dtype: type[np.generic] = np.int64) -> str:
@@ -84,7 +76,7 @@ class BertGraphs:
 
     @property
     def layout(self) -> tuple[TensorRecipe, ...]:
-        own = () if self.tower is Tower.SHARED else query_layout(self.shape)
+        own = query_layout(self.shape) if self.tower is Tower.FROZEN else ()
         return (*bert_layout(self.shape), *own)
 
     def _start(self, *, is_query: bool = True) -> _Graph:
@@ -126,7 +118,7 @@ class BertGraphs:
         """
         if fusion is Fusion.CONCAT:
             return self._text("document" if self.tower is Tower.SHARED else "query", is_query=True)
-        graph = self._start(is_query=self.tower is not Tower.STEERED)
+        graph = self._start()
         if fusion is Fusion.PREFIX:
             self._pool(graph, self._encode_after_instruction(graph))
             shape = self.shape

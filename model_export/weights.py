@@ -15,9 +15,8 @@ import numpy as np
 from infembed.config import Config
 from infembed.errors import MismatchedArtefactError
 from infembed.vectors import FloatArray
-from infembed.weightfile import WEIGHTS_FILE, StoredTensor
+from infembed.weightfile import WEIGHTS_FILE, StoredTensor, place
 
-_ALIGNMENT = 64
 QUERY_TOWER = "query."
 """Begins the names of a query tower's own tensors."""
 QUERY_WEIGHTS_FILE = "query.bin"
@@ -97,13 +96,9 @@ def query_layout(shape: BertShape) -> tuple[TensorRecipe, ...]:
 
 
 def _lay_out(tensors: Iterable["_Row"], *, file: str) -> tuple[TensorRecipe, ...]:
-    recipes = []
-    offset = 0
-    for name, dims, sources, transform in tensors:
-        stored = StoredTensor(name=name, file=file, shape=dims, offset=-(-offset // _ALIGNMENT) * _ALIGNMENT)
-        recipes.append(TensorRecipe(stored, sources, transform))
-        offset = stored.offset + stored.size_bytes
-    return tuple(recipes)
+    rows = list(tensors)
+    stored = place(StoredTensor(name=name, file=file, shape=dims, offset=0) for name, dims, _, _ in rows)
+    return tuple(TensorRecipe(tensor, *row[2:]) for tensor, row in zip(stored, rows, strict=True))
 
 
 _Row = tuple[str, tuple[int, ...], tuple[str, ...], Transform]
