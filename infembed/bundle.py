@@ -93,6 +93,9 @@ class BundleManifest(Config):
     prompts: dict[InputType, str] = Field(default_factory=dict)
     precisions: tuple[Precision, ...] = Field(min_length=1)
     document_fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    opset: int | None = Field(default=None, description="of the graphs")
+    min_onnxruntime: str | None = Field(default=None, description="first version that has the graphs' operators")
+    fused_nodes: dict[str, dict[str, int]] = Field(default_factory=dict, description="by graph file")
     files: tuple[FileEntry, ...]
     made_from: dict[str, JsonValue] = Field(default_factory=dict, description="configuration and input digests")
     made_with: dict[str, str] = Field(default_factory=dict, description="tool versions")
