@@ -39,8 +39,8 @@ class BareGraphs:
         is_query = np.array([item.input_type is InputType.QUERY for item in items])
         found: FloatArray | None = None
         for name, chosen in ((GraphName.QUERY, is_query), (GraphName.DOCUMENT, ~is_query)):
-            rows = np.flatnonzero(chosen)
-            if not rows.size:
+            rows = np.flatnonzero(chosen).tolist()
+            if not rows:
                 continue
             part = [items[row] for row in rows]
             feeds: Feeds = padded([item.ids for item in part])

@@ -1,4 +1,4 @@
-"""What is refused of a checkpoint that others made, before any library reads it: code, pickles, numbers without bounds."""
+"""What is refused of a checkpoint that others made, before a library reads it: code, pickles, boundless numbers."""
 
 import json
 from pathlib import Path
@@ -24,8 +24,8 @@ def open_safely(checkpoint: Path) -> Shape:
         pickles = sorted(path.name for pattern in _PICKLES for path in checkpoint.glob(pattern))
         if pickles:
             raise UntrustedArtefactError(
-                f"{checkpoint} has its weights as {pickles[0]}, a pickle, which can run code when it is read; where you "
-                f'trust it, convert it: python -c "from transformers import AutoModel as M; '
+                f"{checkpoint} has its weights as {pickles[0]}, a pickle, which can run code when it is read; where "
+                f'you trust it, convert it: python -c "from transformers import AutoModel as M; '
                 f"M.from_pretrained('{checkpoint}').save_pretrained('{checkpoint}-safe')\" and copy the tokenizer there"
             )
     return shape

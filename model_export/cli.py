@@ -64,9 +64,9 @@ def write_default_recipe(
     plain_console().print(f"recipe {out.name} for fusion {fusions}, {what}, at {out}")
 
 
-def export(
+def export(  # noqa: PLR0917 - the options of a command, given by name
     checkpoint: Annotated[
-        Path, typer.Argument(help="A run's model (RUN/model), or a Hugging Face checkpoint's directory.")
+        Path, typer.Argument(help="A run's model (RUN/model), a Hugging Face checkpoint's directory, or all-minilm-l6-v2.")
     ],
     out: Annotated[Path, typer.Option(help="Directory to write; must not exist.")],
     precision: Annotated[

@@ -1,6 +1,6 @@
 """ONNX graphs under construction: nodes, constants, and the names of the weights they read."""
 
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -46,7 +46,7 @@ class Draft(NamedTuple):
 class GraphBuilder:
     """Each method adds nodes and returns the output's name; `own` are the weights a tower has for itself."""
 
-    own: Set[str] = frozenset()
+    own: frozenset[str] = frozenset()
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     initializers: dict[str, onnx.TensorProto | None] = field(default_factory=dict)
     _made: dict[str, str] = field(default_factory=dict)

@@ -24,7 +24,7 @@ class Sight(NamedTuple):
 
 
 def count_positions(graph: GraphBuilder, mask: str) -> str:
-    """Number real tokens from 0; (B, T) int64."""
+    """Count real tokens from 0; (B, T) int64."""
     zero, one = graph.constant("zero", 0), graph.constant("one", 1)
     counted = graph.op("CumSum", [mask, one])
     return graph.op("Max", [graph.op("Sub", [counted, one]), zero])

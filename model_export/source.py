@@ -14,7 +14,7 @@ from infembed.errors import BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
 from infembed.packaged import packaged_directory
 from infembed.vectors import FloatArray
-from model_export.blueprint import Blueprint, Shape
+from model_export.blueprint import CONFIG_FILE, Blueprint, Shape
 from model_export.bundle_writer import MadeFrom, Model
 from model_export.checkpoint_safety import open_safely
 from model_export.factors import FACTORS_FILE, add_factors, halved, read_factors
@@ -45,19 +45,21 @@ def open_source(
         if max_tokens is not None:
             raise BadConfigError(f"{checkpoint} was trained with its own max_tokens; leave --max-tokens away")
         return _trained(checkpoint, fusion=fusion, scale=scale)
-    if not (checkpoint / "config.json").is_file():
-        raise MissingArtefactError(
-            f"no checkpoint at {checkpoint}: expected the model of a training run (RUN/model) or a Hugging Face "
-            "checkpoint's directory with config.json"
-        )
     if scale != 1:
         raise BadConfigError(f"{checkpoint} has no trained factors to scale; leave --scale away")
-    shape = open_safely(checkpoint)
-    config = plain_config(checkpoint, shape, fusion=fusion or Fusion.PREFIX, max_tokens=max_tokens)
+    is_default = str(checkpoint) == DEFAULT_BASE and not checkpoint.exists()
+    directory = base_directory(DEFAULT_BASE) if is_default else checkpoint
+    if not (directory / CONFIG_FILE).is_file():
+        raise MissingArtefactError(
+            f"no checkpoint at {checkpoint}: expected the model of a training run (RUN/model) or a Hugging Face "
+            f"checkpoint's directory with {CONFIG_FILE}"
+        )
+    shape = open_safely(directory)
+    config = plain_config(directory, shape, fusion=fusion or Fusion.PREFIX, max_tokens=max_tokens)
     reference = open_model(config).eval()
     made_from = MadeFrom(blueprint=_blueprint(config, shape), checkpoint=_describe(config, reference))
     towers = Towers(_tensors(reference.query_tower.encoder))
-    return Source(_model(checkpoint.resolve().name, checkpoint, towers, made_from), reference)
+    return Source(_model(checkpoint.resolve().name, directory, towers, made_from), reference)
 
 
 def base_directory(base: str) -> Path:
@@ -117,14 +119,17 @@ def _blueprint(config: ModelConfig, shape: Shape) -> Blueprint:
 
 
 def _describe(config: ModelConfig, reference: InfEmbed) -> dict[str, JsonValue]:
-    return {"model": config.model_dump(mode="json"), "base_fingerprint": reference.base_fingerprint}
+    model = config.model_dump(mode="json")
+    if Path(config.base).is_dir():
+        model["base"] = Path(config.base).resolve().name  # where it lay is nobody's business
+    return {"model": model, "base_fingerprint": reference.base_fingerprint}
 
 
 def _model(name: str, base: Path, towers: Towers, made_from: MadeFrom) -> Model:
     tokenizer = base / TOKENIZER_FILE
     if not tokenizer.is_file():
         raise MissingArtefactError(
-            f"{base} has no {TOKENIZER_FILE}; write it with AutoTokenizer.from_pretrained({str(base)!r}).save_pretrained"
+            f"{base} has no {TOKENIZER_FILE}; make one: AutoTokenizer.from_pretrained({str(base)!r}).save_pretrained"
         )
     made_with = {"inf-embed": version(), "torch": torch.__version__}
     return Model(f"{name}-{made_from.blueprint.fusion}", towers, tokenizer.read_bytes(), made_from, made_with)

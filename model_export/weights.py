@@ -1,8 +1,8 @@
 """How tensors of a checkpoint become tensors of a bundle's weight files, and where they lie.
 
-All graphs read one `weights.bin`; what a query tower has of its own (docs/decisions/0008) lies in `query.bin`. Order and
-contents follow from the architecture and from what the graphs read, so that a bundle can be assembled from base weights
-without torch and still be byte for byte what an export writes.
+All graphs read one `weights.bin`; what a query tower has of its own (docs/decisions/0008) lies in `query.bin`. Order
+and contents follow from the architecture and from what the graphs read, so that a bundle can be assembled from base
+weights without torch and still be byte for byte what an export writes.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
