@@ -17,10 +17,12 @@ from pydantic import Field, JsonValue, model_validator
 from infembed.artefacts import FileEntry, describe_file, verify_files
 from infembed.config import Config
 from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
+from infembed.graph_safety import require_safe_graph
 from infembed.inputs import Fusion, InputType
 from infembed.manifests import parse_sealed, write_sealed
 
 MANIFEST_FILE = "manifest.json"
+GRAPH_SUFFIX = ".onnx"
 TOKENIZER_FILE = "tokenizer.json"
 SCHEMA_VERSION: Literal[1] = 1
 REMEDY = "remove the bundle and make it again (`make bundle`, or `infembed bundle assemble`)"
@@ -142,6 +144,9 @@ class Bundle:
         for needed in _needed_files(manifest):
             if needed not in recorded:
                 raise AlteredArtefactError(f"{manifest_path} does not list {needed}; {REMEDY}")
+        for name in recorded:
+            if name.endswith(GRAPH_SUFFIX):
+                require_safe_graph(path / name)
         return cls(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
 
     def graph_path(self, graph: GraphName, precision: Precision) -> Path:

@@ -66,7 +66,8 @@ def write_default_recipe(
 
 def export(  # noqa: PLR0917 - the options of a command, given by name
     checkpoint: Annotated[
-        Path, typer.Argument(help="A run's model (RUN/model), a Hugging Face checkpoint's directory, or all-minilm-l6-v2.")
+        Path,
+        typer.Argument(help="A run's model (RUN/model), a Hugging Face checkpoint's directory, or all-minilm-l6-v2."),
     ],
     out: Annotated[Path, typer.Option(help="Directory to write; must not exist.")],
     precision: Annotated[

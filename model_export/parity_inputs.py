@@ -37,7 +37,10 @@ def parity_inputs(tokenizer: BundleTokenizer, *, document: int, query: int, inst
         *(TextInput(text) for text in texts.documents),
         *(TextInput(text) for text in _of_every_length(tokenizer, texts.documents, document)),
         *(TextInput(text, InputType.QUERY) for text in texts.queries),
-        *(TextInput(text, InputType.QUERY, why) for text, why in zip(texts.queries, cycle(texts.instructions), strict=False)),
+        *(
+            TextInput(text, InputType.QUERY, why)
+            for text, why in zip(texts.queries, cycle(texts.instructions), strict=False)
+        ),
         *_queries(tokenizer, texts, query=query, instruction=instruction),
     ]
 

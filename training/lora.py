@@ -42,6 +42,13 @@ def load_factors(backbone: Backbone, found: Mapping[str, Tensor]) -> None:
     peft.set_peft_model_state_dict(backbone.encoder, dict(found), adapter_name=_ADAPTER)
 
 
+def round_factors(backbone: Backbone) -> None:
+    """Round factors to half precision, as they are shipped (docs/decisions/0008): what is scored is what is served."""
+    for name, parameter in backbone.encoder.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.half().to(parameter.dtype)
+
+
 def scale_factors(backbone: Backbone, scale: float) -> None:
     """Multiply what factors add; below 1 this averages the weights with the base model's (arXiv 2203.05482)."""
     for module in _adapted(backbone):

@@ -25,6 +25,7 @@ from training.corpus.mini import Part
 from training.dev import DevScore, choose_rows, dev_suite, score_dev
 from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments, encode_frozen
+from training.lora import round_factors
 from training.mixture import Mixture, load_rows, make_mixture
 from training.model import InfEmbed, open_model
 from training.run_directory import CURVE_FILE, MODEL, claim, is_over, last_checkpoint, require_free
@@ -100,6 +101,7 @@ def train(
         if tracker:
             tracker.close("FAILED")
         raise
+    round_factors(model.query_tower)
     after = score_dev(data.dev, encoder)
     result = {"before": before._asdict(), "after": after._asdict()}
     if trainer.is_world_process_zero():
