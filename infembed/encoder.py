@@ -70,9 +70,7 @@ class OnnxEncoder:
         self._require_working_graphs()
 
     @classmethod
-    def open(
-        cls, path: Path, *, precision: Precision = Precision.FP32, n_threads: int | None = None
-    ) -> "OnnxEncoder":
+    def open(cls, path: Path, *, precision: Precision = Precision.FP32, n_threads: int | None = None) -> "OnnxEncoder":
         """Verify and load the bundle at `path`."""
         return cls(Bundle.open(path), precision=precision, n_threads=n_threads)
 

@@ -6,6 +6,7 @@ file from the base checkpoint, copies graphs and tokenizer, checks every digest 
 
 import json
 import shutil
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
@@ -28,14 +29,16 @@ from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefac
 from infembed.inputs import Fusion
 from infembed.packaged import packaged_directory
 from infembed.vectors import FloatArray
-from infembed.weightfile import WEIGHTS_FILE, write_layout
+from infembed.weightfile import LAYOUT_FILE, WEIGHTS_FILE, write_layout
 from model_export.factors import FACTORS_FILE, Factors, merge
+from model_export.rounding import write_rounded
 from model_export.weights import QUERY_WEIGHTS_FILE, BertShape, bert_layout, query_layout, write_weights
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "all-minilm-l6-v2"
 RECIPE_FILE = "recipe.json"
 CHECKPOINT_FILE = "model.safetensors"
+DEFAULT_PRECISIONS = (Precision.FP32,)
 
 
 class BaseWeights(Config):
@@ -47,6 +50,14 @@ class BaseWeights(Config):
     model_sha256: str
     tokenizer_sha256: str
     licence: str
+
+
+class ConvertedFiles(Config):
+    """Another precision of a recipe: its graphs and layout lie in a folder of its own, the weights are rounded."""
+
+    layout_sha256: str
+    graphs_sha256: dict[str, str] = Field(description="by file name in the folder")
+    weights_sha256: dict[str, str] = Field(description="of the weight files that rounding must produce")
 
 
 class Recipe(Config):
@@ -61,6 +72,7 @@ class Recipe(Config):
     factors: Factors | None = Field(default=None, description="of a query tower of its own; None: one for both sides")
     weights_sha256: str = Field(description="of the weight file that assembly must produce")
     graphs_sha256: dict[str, str] = Field(description="by file name in the recipe's directory")
+    converted: dict[Precision, ConvertedFiles] = Field(default_factory=dict, description="precisions besides fp32")
 
     @property
     def tower(self) -> Tower:
@@ -90,7 +102,12 @@ def find_base(base: BaseWeights) -> Path:
 
 
 def assemble(
-    recipe_directory: Path, out: Path, *, fusion: Fusion | None = None, weights: Path | None = None
+    recipe_directory: Path,
+    out: Path,
+    *,
+    fusion: Fusion | None = None,
+    precisions: Collection[Precision] = DEFAULT_PRECISIONS,
+    weights: Path | None = None,
 ) -> BundleManifest:
     """Write the bundle of a recipe to `out`, which must not exist; `weights` overrides the installed base."""
     recipe = parse_json(Recipe, recipe_directory / RECIPE_FILE)
@@ -100,6 +117,7 @@ def assemble(
             f"{recipe.name} was trained for fusion {recipe.default_fusion}, not {fusion}; leave --fusion away, or "
             "choose a recipe that was not trained"
         )
+    _require_precisions(recipe, precisions)
     source = weights or find_base(recipe.base)
     checkpoint = _load_base(recipe.base, source)
     tensors = bert_layout(recipe.shape)
@@ -118,10 +136,40 @@ def assemble(
             _require_digest(factors, recipe.factors.sha256)
             write_weights(graphs / QUERY_WEIGHTS_FILE, own, merge(checkpoint, factors, scale=recipe.factors.scale))
             _require_digest(graphs / QUERY_WEIGHTS_FILE, recipe.factors.weights_sha256)
-        return write_manifest(directory, _manifest(recipe, fusion))
+        made = [Precision.FP32]
+        for precision in sorted(set(precisions) - {Precision.FP32}):
+            _round_weights(recipe, recipe_directory, precision, graphs, recipe.graph_files(fusion))
+            made.append(precision)
+        if Precision.FP32 not in precisions:
+            shutil.rmtree(graphs)
+            made.remove(Precision.FP32)
+        return write_manifest(directory, _manifest(recipe, fusion, made))
 
 
-def _manifest(recipe: Recipe, fusion: Fusion) -> BundleManifest:
+def _require_precisions(recipe: Recipe, precisions: Collection[Precision]) -> None:
+    have = {Precision.FP32, *recipe.converted}
+    for precision in precisions:
+        if precision not in have:
+            raise BadConfigError(f"recipe {recipe.name} has precisions {', '.join(sorted(have))}, not {precision}")
+    if not precisions:
+        raise BadConfigError("a bundle needs at least one precision; give --precision fp32")
+
+
+def _round_weights(
+    recipe: Recipe, recipe_directory: Path, precision: Precision, fp32: Path, files: Mapping[str, str]
+) -> None:
+    """Write another precision's folder beside the float32 one, from whose weights its own are rounded."""
+    pinned, source, target = recipe.converted[precision], recipe_directory / precision, fp32.parent / precision
+    target.mkdir()
+    _copy_checked(source / LAYOUT_FILE, target / LAYOUT_FILE, pinned.layout_sha256)
+    for name, file in files.items():
+        _copy_checked(source / file, target / name, pinned.graphs_sha256[file])
+    write_rounded(fp32, target)
+    for file, expected in pinned.weights_sha256.items():
+        _require_digest(target / file, expected)
+
+
+def _manifest(recipe: Recipe, fusion: Fusion, precisions: Sequence[Precision]) -> BundleManifest:
     shape = recipe.shape
     return BundleManifest(
         name=f"{recipe.name}-{fusion}",
@@ -131,7 +179,7 @@ def _manifest(recipe: Recipe, fusion: Fusion) -> BundleManifest:
         pooling=recipe.pooling,
         n_positions=shape.n_positions,
         max_tokens=recipe.max_tokens,
-        precisions=(Precision.FP32,),
+        precisions=tuple(precisions),
         document_fingerprint=document_fingerprint(
             architecture=shape.model_dump(mode="json"),
             weights_sha256=recipe.weights_sha256,

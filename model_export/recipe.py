@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,14 +10,19 @@ import onnx
 from safetensors.numpy import load_file
 
 from infembed.artefacts import sha256_file
-from infembed.bundle import MaxTokens, Pooling, Tower
+from infembed.bundle import MaxTokens, Pooling, Precision, Tower
 from infembed.inputs import Fusion
 from infembed.vectors import FloatArray
-from infembed.weightfile import WEIGHTS_FILE
-from model_export.assemble import CHECKPOINT_FILE, RECIPE_FILE, BaseWeights, Recipe
+from infembed.weightfile import LAYOUT_FILE, WEIGHTS_FILE, read_layout, write_layout
+from model_export.assemble import CHECKPOINT_FILE, RECIPE_FILE, BaseWeights, ConvertedFiles, Recipe
 from model_export.bert_graphs import BertGraphs
 from model_export.factors import FACTORS_FILE, Factors, merge, write_factors
-from model_export.weights import BertShape, TensorRecipe, bert_layout, query_layout, write_weights
+from model_export.precision import convert_graphs, write_graphs
+from model_export.rounding import write_rounded
+from model_export.weights import QUERY_WEIGHTS_FILE, BertShape, bert_layout, query_layout, write_weights
+
+CONVERTED = (Precision.INT8, Precision.FP16)
+"""The precisions that every recipe has besides float32."""
 
 
 class TrainedFactors(NamedTuple):
@@ -51,15 +56,23 @@ def write_recipe(
     for name, model in models.items():
         (directory / name).write_bytes(model.SerializeToString(deterministic=True))
     base_weights = load_file(checkpoint / CHECKPOINT_FILE)
-    weights_sha256 = _digest(bert_layout(shape), base_weights)
-    factors = None
-    if trained is not None:
-        file = directory / FACTORS_FILE
-        write_factors(file, trained.tensors)
-        merged = merge(base_weights, file, scale=trained.scale)
-        factors = Factors(
-            sha256=sha256_file(file), scale=trained.scale, weights_sha256=_digest(query_layout(shape), merged)
-        )
+    tensors, own = bert_layout(shape), query_layout(shape) if trained else ()
+    with tempfile.TemporaryDirectory() as scratch:
+        fp32 = Path(scratch) / Precision.FP32
+        fp32.mkdir()
+        write_layout(fp32, [tensor.stored for tensor in (*tensors, *own)])
+        write_weights(fp32 / WEIGHTS_FILE, tensors, base_weights)
+        weights_sha256 = sha256_file(fp32 / WEIGHTS_FILE)
+        factors = None
+        if trained is not None:
+            file = directory / FACTORS_FILE
+            write_factors(file, trained.tensors)
+            write_weights(fp32 / QUERY_WEIGHTS_FILE, own, merge(base_weights, file, scale=trained.scale))
+            merged_sha256 = sha256_file(fp32 / QUERY_WEIGHTS_FILE)
+            factors = Factors(sha256=sha256_file(file), scale=trained.scale, weights_sha256=merged_sha256)
+        converted = {
+            precision: _write_converted(directory / precision, models, fp32, precision) for precision in CONVERTED
+        }
     recipe = Recipe(
         name=directory.name,
         base=base,
@@ -70,6 +83,7 @@ def write_recipe(
         factors=factors,
         weights_sha256=weights_sha256,
         graphs_sha256={name: sha256_file(directory / name) for name in sorted(models)},
+        converted=converted,
     )
     (directory / RECIPE_FILE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return recipe
@@ -83,12 +97,23 @@ def _query_graphs(graphs: BertGraphs, fusion: Fusion) -> dict[str, onnx.ModelPro
     return {} if graphs.tower is Tower.SHARED else {f"query.{fusion}.onnx": graphs.query(fusion)}
 
 
-def _digest(layout: Sequence[TensorRecipe], tensors: Mapping[str, FloatArray]) -> str:
-    """Digest the weight file that assembly will have to produce."""
+def _write_converted(
+    directory: Path, models: Mapping[str, onnx.ModelProto], fp32: Path, precision: Precision
+) -> ConvertedFiles:
+    """Write graphs and layout of another precision; the weights are only digested, assembly rounds them again."""
+    directory.mkdir(exist_ok=True)
+    converted = convert_graphs(models, read_layout(fp32), precision)
+    write_graphs(directory, converted)
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / WEIGHTS_FILE
-        write_weights(path, layout, tensors)
-        return sha256_file(path)
+        write_layout(Path(scratch), converted.layout)
+        write_rounded(fp32, Path(scratch))
+        files = sorted({tensor.file for tensor in converted.layout})
+        weights_sha256 = {file: sha256_file(Path(scratch) / file) for file in files}
+    return ConvertedFiles(
+        layout_sha256=sha256_file(directory / LAYOUT_FILE),
+        graphs_sha256={name: sha256_file(directory / name) for name in sorted(models)},
+        weights_sha256=weights_sha256,
+    )
 
 
 def minilm_base() -> BaseWeights:
