@@ -9,13 +9,14 @@ bundle, digest for digest.
 """
 
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import Field
 from safetensors.numpy import load_file
 
 from infembed.artefacts import FileEntry, new_directory, sha256_file, verify_files
-from infembed.bundle import MANIFEST_FILE, SCHEMA_VERSION, TOKENIZER_FILE, BundleManifest, Precision
+from infembed.bundle import MANIFEST_FILE, SCHEMA_VERSION, TOKENIZER_FILE, BundleManifest, Precision, write_manifest
 from infembed.config import Config, parse_json, shown
 from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
@@ -73,13 +74,22 @@ def find_base(base: BaseWeights) -> Path:
 
 
 def assemble(
-    recipe_directory: Path, out: Path, *, fusion: Fusion | None = None, weights: Path | None = None
+    recipe_directory: Path,
+    out: Path,
+    *,
+    fusion: Fusion | None = None,
+    precisions: Collection[Precision] | None = None,
+    weights: Path | None = None,
 ) -> BundleManifest:
-    """Write the bundle of a recipe to `out`, which must not exist; `weights` overrides the installed base."""
+    """Write the bundle of a recipe to `out`, which must not exist; `weights` overrides the installed base.
+
+    `precisions` None: all that were exported, and so the same bundle; with fewer it is one of its own.
+    """
     recipe = parse_json(Recipe, recipe_directory / RECIPE_FILE)
     kept = _bundle_without_weights(recipe_directory, recipe, fusion)
     manifest = read_sealed(BundleManifest, kept / MANIFEST_FILE, version=SCHEMA_VERSION, remedy=_INSTALL_AGAIN)
     carried = [entry for entry in manifest.files if not is_made(entry)]
+    chosen = _choose_precisions(manifest, precisions, recipe_directory.name)
     verify_files(kept, carried, remedy=_INSTALL_AGAIN)
     source = weights or find_base(recipe.base)
     base = _load_base(recipe.base, source)
@@ -98,7 +108,7 @@ def assemble(
             if precision is not Precision.FP32:
                 write_rounded(fp32, directory / precision)
         verify_files(directory, manifest.files, remedy=_INSTALL_AGAIN)
-    return manifest
+        return _keep_only(directory, manifest, chosen)
 
 
 def is_made(entry: FileEntry) -> bool:
@@ -112,6 +122,27 @@ def _bundle_without_weights(recipe_directory: Path, recipe: Recipe, fusion: Fusi
         there = ", ".join(each for each in Fusion if (recipe_directory / each / MANIFEST_FILE).is_file())
         raise BadConfigError(f"recipe {recipe_directory.name} was made for fusion {there or 'none'}, not {kept.name}")
     return kept
+
+
+def _choose_precisions(
+    manifest: BundleManifest, precisions: Collection[Precision] | None, name: str
+) -> tuple[Precision, ...]:
+    have = manifest.precisions
+    for precision in precisions or ():
+        if precision not in have:
+            raise BadConfigError(f"recipe {name} has precisions {', '.join(have)}, not {precision}")
+    return tuple(precision for precision in have if precisions is None or precision in precisions) or have
+
+
+def _keep_only(directory: Path, manifest: BundleManifest, precisions: tuple[Precision, ...]) -> BundleManifest:
+    """Take out the precisions that nobody asked for."""
+    if precisions == manifest.precisions:
+        return manifest
+    for precision in set(manifest.precisions) - set(precisions):
+        shutil.rmtree(directory / precision)
+    kept = tuple(f"{precision}/" for precision in precisions)
+    fused = {name: counts for name, counts in manifest.fused_nodes.items() if name.startswith(kept)}
+    return write_manifest(directory, manifest.model_copy(update={"precisions": precisions, "fused_nodes": fused}))
 
 
 def _load_base(base: BaseWeights, source: Path) -> dict[str, FloatArray]:

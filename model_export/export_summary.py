@@ -43,9 +43,9 @@ def as_text(exported: Exported, out: Path) -> Iterator[str]:
 
 
 def _line(found: PrecisionParity) -> str:
-    states = "" if found.with_cached_states is None else f", cached states {found.with_cached_states.max_abs:.1e}"
+    more = (("left pads", found.with_left_pads), ("cached states", found.with_cached_states))
     return (
         f"  {found.precision}: max abs {found.against_pytorch.max_abs:.1e}, cosine >= "
-        f"{found.against_pytorch.least_cosine:.6f}; in batches {found.in_batches.max_abs:.1e}, left pads "
-        f"{found.with_left_pads.max_abs:.1e}{states}"
+        f"{found.against_pytorch.least_cosine:.6f}; in batches {found.in_batches.max_abs:.1e}"
+        + "".join(f", {name} {finding.max_abs:.1e}" for name, finding in more if finding is not None)
     )

@@ -47,6 +47,10 @@ def test_lower_precisions_are_assembled_as_well(tmp_path: Path) -> None:
     assert not list(recipe.rglob("*.bin"))
     assemble(recipe, tmp_path / "again", weights=checkpoint)
     assert Bundle.open(tmp_path / "again").digest == Bundle.open(bundle).digest
+    assemble(recipe, tmp_path / "one", precisions=[Precision.INT8], weights=checkpoint)
+    one = Bundle.open(tmp_path / "one").manifest
+    assert one.precisions == (Precision.INT8,)
+    assert {name.partition("/")[0] for name in one.fused_nodes} == {"int8"}
 
 
 def test_a_fusion_that_a_recipe_was_not_made_for_is_refused(made: Path) -> None:
