@@ -9,9 +9,18 @@ from infembed.bundle import Bundle, BundleManifest, Precision, write_manifest
 from infembed.errors import BadConfigError
 from infembed.inputs import Fusion
 from model_export.bundle_writer import write_bundle
-from model_export.parity import PARITY_FILE, ParityReport, measure_parity, require_parity
-from model_export.source import open_source
+from model_export.parity import (
+    PARITY_FILE,
+    ParityReport,
+    compare,
+    encode_reference,
+    make_inputs,
+    measure_parity,
+    require_parity,
+)
+from model_export.source import Source, open_source
 from training.encoder import TorchEncoder
+from training.lora import load_factors
 
 
 class Exported(NamedTuple):
@@ -37,7 +46,18 @@ def export(
     source = open_source(checkpoint, fusion=fusion, max_tokens=max_tokens, scale=scale)
     with new_directory(out) as directory:
         manifest = write_bundle(directory, source.model, precisions)
-        report = measure_parity(Bundle.open(directory), TorchEncoder(source.reference))
+        report = _measure(Bundle.open(directory), source)
         require_parity(report)
         (directory / PARITY_FILE).write_text(report.model_dump_json(indent=2) + "\n", encoding="utf-8")
         return Exported(write_manifest(directory, manifest), report)
+
+
+def _measure(bundle: Bundle, source: Source) -> ParityReport:
+    inputs, reference = make_inputs(bundle), TorchEncoder(source.reference)
+    wanted = encode_reference(reference, inputs.texts)
+    report = measure_parity(bundle, inputs, wanted)
+    if source.unrounded is None:
+        return report
+    load_factors(source.reference.query_tower, source.unrounded)
+    trained = encode_reference(reference, inputs.texts)
+    return report.model_copy(update={"rounding": compare(wanted, trained, inputs, bundle.manifest)})

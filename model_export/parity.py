@@ -12,14 +12,13 @@ from pydantic import Field
 
 from infembed.bundle import Bundle, BundleManifest, Precision
 from infembed.config import Config, shown
-from infembed.encoder import OnnxEncoder
+from infembed.encoder import Encoder, OnnxEncoder
 from infembed.errors import MismatchedArtefactError
 from infembed.inputs import InputType, TextInput, render
 from infembed.tokenization import BundleTokenizer, TokenizedInput
 from infembed.vectors import FloatArray, normalize, require_finite
 from model_export.bare_graphs import BareGraphs
 from model_export.parity_inputs import parity_inputs
-from training.encoder import TorchEncoder
 
 PARITY_FILE = "parity.json"
 MAX_ABS = 1e-4
@@ -55,7 +54,9 @@ class ParityReport(Config):
     longest_tokens: int
     bounds: dict[str, float]
     precisions: tuple[PrecisionParity, ...]
-    rounding: Finding | None = Field(default=None, description="float32 factors against the half precision shipped")
+    rounding: Finding | None = Field(
+        default=None, description="the factors that are shipped, in half precision, against those that were trained"
+    )
 
 
 class Inputs(NamedTuple):
@@ -65,17 +66,20 @@ class Inputs(NamedTuple):
     tokens: list[TokenizedInput]
 
 
-def measure_parity(bundle: Bundle, reference: TorchEncoder) -> ParityReport:
-    """Compare every precision of a bundle with the model in PyTorch."""
+def make_inputs(bundle: Bundle) -> Inputs:
+    """Make the texts that a bundle is checked on."""
     limits = bundle.manifest.max_tokens
     tokenizer = BundleTokenizer.open(bundle)
     texts = parity_inputs(
         tokenizer, document=limits.document, query=bundle.manifest.max_query_tokens, instruction=limits.instruction
     )
-    inputs = Inputs(texts, tokenizer.tokenize(texts))
-    wanted = encode_reference(reference, texts)
+    return Inputs(texts, tokenizer.tokenize(texts))
+
+
+def measure_parity(bundle: Bundle, inputs: Inputs, wanted: FloatArray) -> ParityReport:
+    """Compare every precision of a bundle with the vectors that PyTorch gives."""
     return ParityReport(
-        n_texts=len(texts),
+        n_texts=len(inputs.texts),
         longest_tokens=max(item.n_tokens for item in inputs.tokens),
         bounds={"fp32_max_abs": MAX_ABS, "fp32_invariance_max_abs": MAX_VARIANCE, "fp16_least_cosine": LEAST_COSINE},
         precisions=tuple(_measure(bundle, precision, inputs, wanted) for precision in bundle.manifest.precisions),
@@ -106,7 +110,7 @@ def require_parity(report: ParityReport) -> None:
                 )
 
 
-def encode_reference(reference: TorchEncoder, texts: Sequence[TextInput]) -> FloatArray:
+def encode_reference(reference: Encoder, texts: Sequence[TextInput]) -> FloatArray:
     """Encode with the model in PyTorch, documents and queries each as they are meant, in order."""
     found = np.empty((len(texts), reference.dim), dtype=np.float32)
     is_query = np.array([text.input_type is InputType.QUERY for text in texts])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from pydantic import JsonValue
-from torch import nn
+from torch import Tensor, nn
 
 from infembed import version
 from infembed.artefacts import sha256_file
@@ -32,6 +32,8 @@ class Source:
 
     model: Model
     reference: InfEmbed
+    unrounded: dict[str, Tensor] | None = None
+    """Factors as they were trained, where they are not yet those that are shipped."""
 
 
 def open_source(
@@ -88,11 +90,11 @@ def _trained(checkpoint: Path, *, fusion: Fusion | None, scale: float) -> Source
     base = base_directory(config.base)
     shape = open_safely(base)
     reference = load_checkpoint(checkpoint)
-    factor_scale = None
+    factor_scale = unrounded = None
     if config.lora is not None:
         factor_scale = scale * config.lora.alpha / config.lora.rank
         factors = read_factors(checkpoint / FACTORS_FILE)
-        _round_factors(reference, factors, scale)
+        unrounded = _round_factors(reference, factors, scale)
         towers = add_factors(_tensors(reference.query_tower.encoder), factors, scale=factor_scale, tower=config.tower)
     else:
         towers = _towers_of_whole_weights(reference)
@@ -102,7 +104,7 @@ def _trained(checkpoint: Path, *, fusion: Fusion | None, scale: float) -> Source
         "made_from": manifest.made_from,
     }
     made_from = MadeFrom(blueprint=_blueprint(config, shape), factor_scale=factor_scale, checkpoint=described)
-    return Source(_model(manifest.name, base, towers, made_from), reference)
+    return Source(_model(manifest.name, base, towers, made_from), reference, unrounded)
 
 
 def _blueprint(config: ModelConfig, shape: Shape) -> Blueprint:
@@ -135,11 +137,13 @@ def _model(name: str, base: Path, towers: Towers, made_from: MadeFrom) -> Model:
     return Model(f"{name}-{made_from.blueprint.fusion}", towers, tokenizer.read_bytes(), made_from, made_with)
 
 
-def _round_factors(reference: InfEmbed, factors: Tensors, scale: float) -> None:
-    """Give the model in PyTorch the factors that are shipped: in half precision, and scaled."""
+def _round_factors(reference: InfEmbed, factors: Tensors, scale: float) -> dict[str, Tensor] | None:
+    """Give the model in PyTorch the factors that are shipped: in half precision, and scaled; returns those it had."""
+    trained = {name: torch.from_numpy(factor.astype("f4")) for name, factor in factors.items()}
     rounded = {name: torch.from_numpy(half.astype("f4")) for name, half in halved(factors).items()}
     load_factors(reference.query_tower, rounded)
     scale_factors(reference.query_tower, scale)
+    return None if all(torch.equal(rounded[name], trained[name]) for name in trained) else trained
 
 
 def _towers_of_whole_weights(reference: InfEmbed) -> Towers:

@@ -190,3 +190,13 @@ def test_the_command_tells_people_how_far_vectors_differ(tmp_path: Path, run: Co
     assert done.code == 0, done.err
     assert "parity with PyTorch on" in done.out
     assert "fp32/query.onnx: 2 BiasGelu, 1 EmbedLayerNormalization, 2 MultiHeadAttention with past" in done.out
+
+
+@pytest.mark.slow
+def test_factors_of_an_older_run_are_rounded_and_the_report_says_how_far_that_moves_vectors(tmp_path: Path) -> None:
+    checkpoint = save(changed_model(tmp_path, lora=LORA), tmp_path / "model")
+    rounding = export(checkpoint, tmp_path / "old").parity.rounding
+    assert rounding is not None
+    assert 0 < rounding.max_abs < 1e-2
+    finished = save(make_model(tmp_path, lora=LORA), tmp_path / "finished")
+    assert export(finished, tmp_path / "new").parity.rounding is None
