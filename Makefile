@@ -60,7 +60,7 @@ $(DEV_ENV)/.done: requirements/dev.txt requirements/torch.txt requirements/model
 	@$(DEV_ENV)/bin/pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
 
-$(BUNDLE)/manifest.json: $(SERVE_ENV)/.done $(wildcard model_export/recipes/*/*)
+$(BUNDLE)/manifest.json: $(SERVE_ENV)/.done $(wildcard model_export/recipes/*/* model_export/recipes/*/*/* model_export/recipes/*/*/*/*)
 	@echo "==> assembling the default bundle"
 	@rm -rf $(BUNDLE)
 	@$(SERVE_ENV)/bin/infembed bundle assemble --out $(BUNDLE)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.console import Console
 
+from infembed.bundle import Precision
+
 if TYPE_CHECKING:
     from evaluation.encoders import ScoredModel
     from evaluation.evaluate import Suites
@@ -25,6 +27,7 @@ DataOption = Annotated[
     Path | None, typer.Option(envvar="INFEMBED_DATA", help="Directory of the public data sets (docs/data.md).")
 ]
 CacheOption = Annotated[Path, typer.Option(help="Where vectors are kept between runs.")]
+PrecisionOption = Annotated[Precision, typer.Option(help="Of the bundle's graphs.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
 DEFAULT_CACHE = Path(".cache/evaluation")
 
@@ -44,6 +47,7 @@ def evaluate(  # noqa: PLR0917 - the options of a command, given by name
         Path | None, typer.Option(help="Directory for report.json and report.html; default: .cache/reports/MODEL.")
     ] = None,
     cache: CacheOption = DEFAULT_CACHE,
+    precision: PrecisionOption = Precision.FP32,
     without_instructions: Annotated[
         bool, typer.Option(help="Drop every instruction: the baseline that any instruction must beat.")
     ] = False,
@@ -68,7 +72,9 @@ def evaluate(  # noqa: PLR0917 - the options of a command, given by name
         "--checkpoint": checkpoint,
         "--sentence-transformers": sentence_transformers,
     }
-    model = replace(_open_model(sources), hears_instructions=not without_instructions)
+    if precision is not Precision.FP32 and bundle is None:
+        raise typer.BadParameter("--precision chooses the graphs of a bundle; give --bundle with it")
+    model = replace(_open_model(sources, precision), hears_instructions=not without_instructions)
     suites = find_suites(suite or [], data=data)
     _say_what_is_left_out(console, suites)
     with show_progress(console, unit="texts") as progress:
@@ -90,6 +96,8 @@ def gate(  # noqa: PLR0917 - the options of a command, given by name
     champion: Annotated[Path, typer.Option(help="The model in production: its report.json or its bundle.")],
     candidate: Annotated[Path, typer.Option(help="The model that wants to replace it: its report.json or its bundle.")],
     policy: Annotated[Path, typer.Option(help="What a candidate must show (TOML; see configs/gate.toml).")],
+    champion_precision: PrecisionOption = Precision.FP32,
+    candidate_precision: PrecisionOption = Precision.FP32,
     candidate_checkpoint: Annotated[
         Path | None,
         typer.Option(help="The checkpoint the candidate's bundle was exported from: their vectors must agree."),
@@ -104,7 +112,7 @@ def gate(  # noqa: PLR0917 - the options of a command, given by name
     as_json: JsonOption = False,
 ) -> None:
     """Decide whether a candidate may replace the champion: exit code 0 PASS, 1 FAIL, 2 INCONCLUSIVE, 3 no decision."""
-    from evaluation.contest import hold_contest, read_policy, save_contest
+    from evaluation.contest import Precisions, hold_contest, read_policy, save_contest
     from evaluation.table import decision_table
     from infembed.progress import show_progress
 
@@ -120,6 +128,7 @@ def gate(  # noqa: PLR0917 - the options of a command, given by name
             cache=cache,
             report=progress,
             on_suites=lambda suites: _say_what_is_left_out(console, suites),
+            precisions=Precisions(champion_precision, candidate_precision),
             candidate_checkpoint=candidate_checkpoint,
         )
     written = save_contest(contest, out) if out else []
@@ -133,7 +142,7 @@ def gate(  # noqa: PLR0917 - the options of a command, given by name
     raise typer.Exit(contest.decision.verdict.exit_code)
 
 
-def _open_model(sources: dict[str, Path | str | None]) -> "ScoredModel":
+def _open_model(sources: dict[str, Path | str | None], precision: Precision) -> "ScoredModel":
     from evaluation import encoders
 
     given = {option: source for option, source in sources.items() if source is not None}
@@ -142,7 +151,7 @@ def _open_model(sources: dict[str, Path | str | None]) -> "ScoredModel":
         raise typer.BadParameter(f"give exactly one of {', '.join(sources)} ({found})")
     ((option, source),) = given.items()
     if option == "--bundle":
-        return encoders.open_bundle(Path(source))
+        return encoders.open_bundle(Path(source), precision=precision)
     if option == "--checkpoint":
         return encoders.open_checkpoint(Path(source))
     if option == "--url":

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from evaluation.costs import measure_costs
 from evaluation.encoders import open_bundle, open_checkpoint
@@ -12,7 +13,7 @@ from evaluation.page import contest_page
 from evaluation.report import Report, load_report, save_report
 from infembed import progress
 from infembed.artefacts import write_atomically
-from infembed.bundle import MANIFEST_FILE
+from infembed.bundle import MANIFEST_FILE, Precision
 from infembed.encoder import Encoder
 from infembed.errors import BadInputError, MismatchedArtefactError, MissingArtefactError
 
@@ -25,6 +26,16 @@ class Contest:
     candidate: Report
     decision: Decision
     is_scored_here: bool
+
+
+class Precisions(NamedTuple):
+    """In which precision the two bundles of a contest are scored and timed."""
+
+    champion: Precision = Precision.FP32
+    candidate: Precision = Precision.FP32
+
+
+AS_TRAINED = Precisions()
 
 
 def read_policy(path: Path) -> Policy:
@@ -42,6 +53,7 @@ def hold_contest(
     cache: Path | None,
     report: progress.Report,
     on_suites: Callable[[Suites], None],
+    precisions: Precisions = AS_TRAINED,
     candidate_checkpoint: Path | None = None,
 ) -> Contest:
     """Compare two reports, or two bundles, and decide.
@@ -55,12 +67,16 @@ def hold_contest(
         found = find_suites(suites, data=data)
         on_suites(found)
         reference = open_checkpoint(candidate_checkpoint).encoder if candidate_checkpoint else None
-        before, after = _score_both(champion, candidate, found, cache=cache, report=report, reference=reference)
+        before, after = _score_both(
+            (champion, candidate), precisions, found, cache=cache, report=report, reference=reference
+        )
     elif any(are_bundles):
         raise BadInputError(
             f"one of {champion} and {candidate} is a report, the other a bundle; give two bundles, which are scored "
             "and timed in one run, or two reports"
         )
+    elif precisions != AS_TRAINED:
+        raise BadInputError("a precision chooses what of a bundle is scored; reports have been scored already")
     elif suites:
         raise BadInputError("--suite chooses what bundles are scored on; reports have their suites already")
     else:
@@ -86,16 +102,18 @@ def save_contest(contest: Contest, out: Path) -> list[Path]:
 
 
 def _score_both(
-    champion: Path,
-    candidate: Path,
+    bundles: tuple[Path, Path],
+    precisions: Precisions,
     suites: Suites,
     *,
     cache: Path | None,
     report: progress.Report,
     reference: Encoder | None,
 ) -> tuple[Report, Report]:
-    reports = [evaluate(open_bundle(path), suites, cache=cache, report=report) for path in (champion, candidate)]
-    costs = measure_costs([champion, candidate], cost_queries(suites.found), references=[None, reference])
+    models = [open_bundle(path, precision=precision) for path, precision in zip(bundles, precisions, strict=True)]
+    reports = [evaluate(model, suites, cache=cache, report=report) for model in models]
+    queries = cost_queries(suites.found)
+    costs = measure_costs(bundles, queries, precisions=precisions, references=[None, reference])
     before, after = (made.model_copy(update={"serving": serving}) for made, serving in zip(reports, costs, strict=True))
     return before, after
 

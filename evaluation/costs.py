@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from evaluation.report import ServingCosts
+from infembed.bundle import Precision
 from infembed.encoder import Encoder
 from infembed.errors import (
     BadArtefactError,
@@ -52,17 +53,23 @@ class _Findings(NamedTuple):
 
 
 def measure_costs(
-    bundles: Sequence[Path], queries: Sequence[TextInput], *, references: Sequence[Encoder | None] | None = None
+    bundles: Sequence[Path],
+    queries: Sequence[TextInput],
+    *,
+    precisions: Sequence[Precision] | None = None,
+    references: Sequence[Encoder | None] | None = None,
 ) -> list[ServingCosts]:
     """Measure every bundle on the same queries; latency is one query alone, tokenizing included.
 
-    A reference is the checkpoint a bundle was exported from; without one parity is left open.
+    Without `precisions` all are float32. A reference is the checkpoint a bundle was exported from; without one parity
+    is left open.
     """
     if not queries:
         raise BadInputError("costs are measured on queries and there are none; give at least one")
     one_per_text = list({query.text: query for query in queries}.values())[:_PROBES]
     with ExitStack() as stack:
-        workers = [stack.enter_context(started(bundle)) for bundle in bundles]
+        pairs = zip(bundles, precisions or [Precision.FP32] * len(bundles), strict=True)
+        workers = [stack.enter_context(started(bundle, precision)) for bundle, precision in pairs]
         latencies = take_turns(workers, queries)
         findings = [worker.look_at(one_per_text) for worker in workers]
     run = uuid.uuid4().hex
@@ -158,11 +165,11 @@ class Worker:
 
 
 @contextmanager
-def started(bundle: Path) -> Iterator[Worker]:
+def started(bundle: Path, precision: Precision = Precision.FP32) -> Iterator[Worker]:
     """Run a worker; whatever happens, its process does not outlive the block."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(str(bundle), theirs), daemon=True)
+    process = context.Process(target=_serve, args=(str(bundle), precision, theirs), daemon=True)
     process.start()
     try:
         theirs.close()
@@ -177,12 +184,12 @@ def started(bundle: Path) -> Iterator[Worker]:
         process.close()
 
 
-def _serve(bundle: str, connection: "Connection[object, object]") -> None:
+def _serve(bundle: str, precision: Precision, connection: "Connection[object, object]") -> None:
     """Run in the bundle's process: time single queries, then look at vectors."""
     from infembed.encoder import OnnxEncoder
 
     try:
-        encoder = OnnxEncoder.open(Path(bundle))
+        encoder = OnnxEncoder.open(Path(bundle), precision=precision)
         while True:
             message = connection.recv()
             if isinstance(message, TextInput):

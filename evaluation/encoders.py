@@ -13,6 +13,7 @@ from evaluation.report import ModelIdentity, ModelKind
 from evaluation.service_client import ServiceClient, ServiceEncoder
 from evaluation.vector_cache import digest_of
 from infembed.artefacts import sha256_file
+from infembed.bundle import Precision
 from infembed.encoder import Encoder, OnnxEncoder
 from infembed.errors import BadArtefactError, MissingArtefactError
 from infembed.inputs import Fusion, TextInput, render
@@ -29,15 +30,16 @@ class ScoredModel:
     """False scores the model as if nobody had given it an instruction: the baseline `none`."""
 
 
-def open_bundle(path: Path) -> ScoredModel:
-    """Score the ONNX bundle that would be served."""
-    encoder = OnnxEncoder.open(path)
+def open_bundle(path: Path, *, precision: Precision = Precision.FP32) -> ScoredModel:
+    """Score the ONNX bundle as it would be served in a precision."""
+    encoder = OnnxEncoder.open(path, precision=precision)
     manifest = encoder.bundle.manifest
     identity = ModelIdentity(
         name=manifest.name,
         digest=encoder.bundle.digest,
         document_fingerprint=encoder.document_fingerprint,
         kind=ModelKind.BUNDLE,
+        precision=precision,
         fusion=manifest.fusion,
     )
     return ScoredModel(identity, encoder)
@@ -52,6 +54,7 @@ def open_service(url: str) -> ScoredModel:
         digest=info.model_sha,
         document_fingerprint=info.document_fingerprint,
         kind=ModelKind.URL,
+        precision=info.precision,
         fusion=info.fusion,
     )
     return ScoredModel(identity, ServiceEncoder(client, info))

@@ -89,7 +89,10 @@ def _score(model: ScoredModel, suite: Suite, directory: Path | None, report: pro
         report(what, done, total)
 
     report(what, 0, total)
-    cached = CachedEncoder(model.encoder, model.identity.digest, directory, on_encoded=on_encoded)
+    identity = model.identity
+    cached = CachedEncoder(
+        model.encoder, identity.digest, directory, precision=identity.precision, on_encoded=on_encoded
+    )
     encoder: Encoder = cached if model.hears_instructions else DeafEncoder(cached)
     runs = make_runs(suite, encoder)
     scores = measure_runs(suite, runs)

@@ -15,6 +15,7 @@ from evaluation.report import Report
 from evaluation.score_checks import check_controls, check_following, check_quality, check_suites, check_types
 from evaluation.serving_checks import check_serving
 from evaluation.verdict import Check, Verdict, failed, passes, worst
+from infembed.bundle import Precision
 from infembed.config import Config
 from infembed.errors import InfEmbedError
 
@@ -34,6 +35,7 @@ class Decision(Config):
     verdict: Verdict
     champion_digest: str
     candidate_digest: str
+    candidate_precision: Precision = Precision.FP32
     index_action: IndexAction
     document_fingerprint: str
     """What an index must carry to be promoted with the candidate."""
@@ -55,6 +57,7 @@ def decide(champion: Report, candidate: Report, policy: Policy) -> Decision:
         verdict=worst(*(check.verdict for check in checks)),
         champion_digest=champion.model.digest,
         candidate_digest=candidate.model.digest,
+        candidate_precision=candidate.model.precision,
         index_action=_index_action(champion, candidate),
         document_fingerprint=candidate.model.document_fingerprint,
         report_sha256={"champion": champion.sha256, "candidate": candidate.sha256},
@@ -87,8 +90,9 @@ def _run_checks(champion: Report, candidate: Report, policy: Policy) -> Iterator
 
 def _candidate(champion: Report, candidate: Report, policy: Policy) -> Iterator[Check]:
     """Refuse the champion as an improvement on itself, even where noise made its scores differ."""
-    is_same = champion.model.digest == candidate.model.digest
-    digests = f"champion {champion.model.digest[:12]}, candidate {candidate.model.digest[:12]}"
+    theirs, ours = champion.model, candidate.model
+    is_same = (theirs.digest, theirs.precision) == (ours.digest, ours.precision)
+    digests = f"champion {theirs.digest[:12]} in {theirs.precision}, candidate {ours.digest[:12]} in {ours.precision}"
     yield Check(
         name="candidate",
         verdict=passes(not (is_same and policy.goal == "improve")),

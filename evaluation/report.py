@@ -12,6 +12,7 @@ from pydantic import Field, JsonValue
 from evaluation import statistics
 from evaluation.statistics import Interval, Values
 from infembed.artefacts import write_atomically
+from infembed.bundle import Precision
 from infembed.config import Config, parse_json
 from infembed.errors import BadInputError, MissingArtefactError
 
@@ -131,12 +132,15 @@ class ModelIdentity(Config):
     digest: str = Field(description="of the bundle, or of what was scored in its place")
     document_fingerprint: str
     kind: ModelKind = ModelKind.BUNDLE
+    precision: Precision = Field(default=Precision.FP32, description="of the bundle's graphs that were scored")
     fusion: str | None = None
 
     @property
     def short_name(self) -> str:
         """A name for a directory: what people call the model, how it was scored, and which one it is."""
-        parts = [self.name, "" if self.kind is ModelKind.BUNDLE else self.kind, self.digest[:8]]
+        kind = "" if self.kind is ModelKind.BUNDLE else self.kind
+        precision = "" if self.precision is Precision.FP32 else self.precision
+        parts = [self.name, kind, precision, self.digest[:8]]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(filter(None, parts))).lstrip(".")
 
 

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 from pydantic import BaseModel, Field, ValidationError
 
+from infembed.bundle import Precision
 from infembed.config import explain
 from infembed.errors import BadInputError, UnavailableError
 from infembed.inputs import InputType, TextInput
@@ -32,6 +33,7 @@ class ServiceInfo(BaseModel):
 
     model_id: str
     model_sha: str
+    precision: Precision = Precision.FP32
     document_fingerprint: str
     fusion: str
     dim: int = Field(gt=0)

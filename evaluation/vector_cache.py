@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from infembed.artefacts import write_atomically
+from infembed.bundle import Precision
 from infembed.encoder import Encoder
 from infembed.errors import BadArtefactError
 from infembed.inputs import TextInput
@@ -29,10 +30,18 @@ class CachedEncoder:
     """
 
     def __init__(
-        self, encoder: Encoder, digest: str, directory: Path | None, *, on_encoded: OnEncoded = lambda _: None
+        self,
+        encoder: Encoder,
+        digest: str,
+        directory: Path | None,
+        *,
+        precision: Precision = Precision.FP32,
+        on_encoded: OnEncoded = lambda _: None,
     ) -> None:
         self._encoder = encoder
         self._digest = digest
+        # Neither digest nor document fingerprint knows the precision, and its vectors are others
+        self._precision = () if precision is Precision.FP32 else (precision,)
         self._directory = directory
         self._on_encoded = on_encoded
         self._known: dict[TextInput, FloatArray] = {}
@@ -46,13 +55,14 @@ class CachedEncoder:
         return self._encoder.document_fingerprint
 
     def encode_documents(self, texts: Sequence[str]) -> FloatArray:
-        key = digest_of(["documents", self.document_fingerprint, *texts])
+        key = digest_of(["documents", *self._precision, self.document_fingerprint, *texts])
         return self._remembered(key, texts, texts, self._encoder.encode_documents)
 
     def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
         new = [query for query in dict.fromkeys(queries) if query not in self._known]
         if new:
-            key = digest_of(["queries", self._digest, *(part for q in new for part in (q.text, q.instruction or ""))])
+            parts = [part for query in new for part in (query.text, query.instruction or "")]
+            key = digest_of(["queries", *self._precision, self._digest, *parts])
             lengths = [q.text + (q.instruction or "") for q in new]
             vectors = self._remembered(key, new, lengths, self._encoder.encode_queries)
             self._known.update(zip(new, vectors, strict=True))

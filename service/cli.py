@@ -8,12 +8,15 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from infembed.bundle import Precision
+
 
 def serve(  # noqa: PLR0917 - the options of a command, given by name
     bundle: Annotated[Path | None, typer.Option(help="Directory of the model bundle.")] = None,
     collections: Annotated[Path | None, typer.Option(help="Directory whose sub-directories are collections.")] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
+    precision: Annotated[Precision | None, typer.Option(help="Number format of the model; default: fp32.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the model.")] = None,
     examples: Annotated[Path | None, typer.Option(help="Example searches (JSON) to print once ready.")] = None,
 ) -> None:
@@ -25,7 +28,9 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
     from service.examples import as_curl, read_examples
     from service.server import listen, run
 
-    settings = _settings(bundle=bundle, collections=collections, host=host, port=port, threads=threads)
+    settings = _settings(
+        bundle=bundle, collections=collections, host=host, port=port, precision=precision, threads=threads
+    )
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
     searches = read_examples(examples) if examples else []
@@ -34,9 +39,9 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
         if settings.bundle_public_key is not None:
             verify_signature(settings.bundle, settings.bundle_public_key)
             console.print(f"bundle {settings.bundle} is signed by {settings.bundle_public_key}")
-        encoder = OnnxEncoder.open(settings.bundle, n_threads=settings.threads)
+        encoder = OnnxEncoder.open(settings.bundle, precision=settings.precision, n_threads=settings.threads)
         opened = open_collections(settings.collections, document_fingerprint=encoder.document_fingerprint)
-        console.print(f"model {encoder.bundle.manifest.name}, {encoder.dim} dimensions")
+        console.print(f"model {encoder.bundle.manifest.name}, {encoder.dim} dimensions, {encoder.precision}")
         for collection in opened:
             console.print(f"collection {collection.name}: {collection.n_documents:,} passages")
         if not opened:

@@ -9,7 +9,7 @@ import numpy as np
 from fastapi import APIRouter, Response
 
 from infembed import version
-from infembed.bundle import Bundle
+from infembed.bundle import Bundle, Precision
 from infembed.errors import InfEmbedError
 from infembed.inputs import InputType, TextInput
 from infembed.vectors import FloatArray, normalize
@@ -20,6 +20,7 @@ from service.routes import documented, json_response
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
+_DTYPE = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.INT8: "int8"}
 PROBE_TEXTS = (
     TextInput("The quick brown fox jumps over the lazy dog."),
     TextInput("how to debug a liveness probe", InputType.QUERY),
@@ -95,7 +96,8 @@ def _facts(bundle: Bundle, catalogue: Catalogue, settings: Settings, probes: Flo
     return {
         "model_id": manifest.name,
         "model_sha": bundle.digest,
-        "model_dtype": "float32",
+        "model_dtype": _DTYPE[settings.precision],
+        "precision": settings.precision,
         "model_type": {"embedding": {"pooling": manifest.pooling}},
         "max_concurrent_requests": settings.max_queued_tokens,
         "max_input_length": manifest.max_tokens.document,

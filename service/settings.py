@@ -6,6 +6,8 @@ from typing import Literal
 from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from infembed.bundle import Precision
+
 
 class Settings(BaseSettings):
     """Everything an operator can set, each as an environment variable `INFEMBED_<NAME>`."""
@@ -17,6 +19,11 @@ class Settings(BaseSettings):
         default=None,
         description="Public key that must have signed the bundle (`<bundle>.sig` beside it), or the service does not "
         "start; needs the extra `signing`. Unset: signatures are not looked at.",
+    )
+    precision: Precision = Field(
+        default=Precision.FP32,
+        description="Number format of the model: `int8` answers about twice as fast on the CPU and moves vectors "
+        "slightly (docs/export.md); the bundle must have it.",
     )
     collections: Path | None = Field(
         default=None, description="Directory whose sub-directories are collections; unset: only embeddings are served."

@@ -1,21 +1,27 @@
-"""A tiny real model: random weights, a real tokenizer, the real graphs and the real assembly."""
+"""A tiny real model: random weights, a real tokenizer, the real graphs and the real export."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
-from infembed.artefacts import sha256_file
-from infembed.bundle import MaxTokens, Pooling
+from infembed.artefacts import new_directory, sha256_file
+from infembed.bundle import Bundle, MaxTokens, Pooling, Precision, Tower
 from infembed.inputs import Fusion
-from model_export.assemble import BaseWeights, assemble
-from model_export.recipe import TrainedFactors, write_recipe
+from model_export.assemble import BaseWeights
+from model_export.blueprint import Blueprint, read_shape
+from model_export.bundle_writer import MadeFrom, Model, write_bundle
+from model_export.factors import merge
+from model_export.recipe import write_recipe
+from model_export.weights import Towers
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]")
 DEMO_TEXT = (
@@ -57,7 +63,7 @@ def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
 
 
 def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: int = 0) -> Path:
-    """Write a checkpoint, a recipe and the bundle assembled from them; returns the bundle's path."""
+    """Write a checkpoint and the bundle exported from it; returns the bundle's path."""
     return make_bundle(make_checkpoint(directory / "checkpoint", seed=seed), directory, fusion=fusion)
 
 
@@ -73,19 +79,54 @@ def base_weights(checkpoint: Path) -> BaseWeights:
     )
 
 
-def make_bundle(checkpoint: Path, directory: Path, *, fusion: Fusion, trained: TrainedFactors | None = None) -> Path:
-    """Write a recipe of a checkpoint, with factors or without, and the bundle assembled from it."""
-    write_recipe(
-        directory / "recipe",
-        base=base_weights(checkpoint),
-        checkpoint=checkpoint,
+@dataclass(frozen=True)
+class Trained:
+    """Factors of a query tower."""
+
+    factors: dict[str, np.ndarray]
+    scale: float
+    tower: Tower
+
+
+def make_bundle(
+    checkpoint: Path,
+    directory: Path,
+    *,
+    fusion: Fusion,
+    trained: Trained | None = None,
+    precisions: Sequence[Precision] = (),
+) -> Path:
+    """Write the bundle of a checkpoint, with factors or without, as an export does but for the parity check."""
+    blueprint = Blueprint(
+        shape=read_shape(checkpoint),
+        fusion=fusion,
+        tower=trained.tower if trained else Tower.SHARED,
+        has_factors=trained is not None,
         pooling=Pooling.MEAN,
         max_tokens=MaxTokens(document=48, query=32, instruction=32),
-        default_fusion=fusion,
-        trained=trained,
     )
-    assemble(directory / "recipe", directory / "bundle", weights=checkpoint)
+    base = load_file(checkpoint / "model.safetensors")
+    model = Model(
+        name=f"tiny-{fusion}",
+        towers=Towers(base, merge(base, trained.factors, scale=trained.scale) if trained else None),
+        tokenizer=(checkpoint / "tokenizer.json").read_bytes(),
+        made_from=MadeFrom(blueprint=blueprint, factor_scale=trained.scale if trained else None),
+    )
+    with new_directory(directory / "bundle") as bundle:
+        write_bundle(bundle, model, precisions)
     return directory / "bundle"
+
+
+def make_recipe(checkpoint: Path, directory: Path, bundle: Path, *, trained: Trained | None = None) -> Path:
+    """Write the recipe of a bundle."""
+    write_recipe(
+        directory / "recipe",
+        [Bundle.open(bundle)],
+        base=base_weights(checkpoint),
+        weights=checkpoint,
+        factors=trained.factors if trained else None,
+    )
+    return directory / "recipe"
 
 
 def _random_tensors(config: dict[str, object], rng: np.random.Generator) -> dict[str, np.ndarray]:

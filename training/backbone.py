@@ -72,11 +72,12 @@ class BertFamily:
 
     def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor) -> Tensor:
         positions = positions_BT + self._first_position(encoder.config)
+        # A pack may be longer than the position table; without segments given, transformers cuts them from one as long.
         output = encoder(
             input_ids=ids_BT,
             attention_mask=mask.long(),
             position_ids=positions,
-            token_type_ids=torch.zeros_like(ids_BT),  # its own end at the last position, packs of short texts go on
+            token_type_ids=torch.zeros_like(ids_BT),
         )
         states: Tensor = output.last_hidden_state
         return states
@@ -155,6 +156,7 @@ def _encoder(path: str, model_type: str) -> PreTrainedModel:
         path,
         AutoModel.from_pretrained,
         attn_implementation="sdpa",
+        use_safetensors=True,
         dtype=torch.float32,
         output_loading_info=True,
         **pooler,

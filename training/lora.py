@@ -42,17 +42,17 @@ def load_factors(backbone: Backbone, found: Mapping[str, Tensor]) -> None:
     peft.set_peft_model_state_dict(backbone.encoder, dict(found), adapter_name=_ADAPTER)
 
 
-def merge_factors(backbone: Backbone, *, scale: float = 1.0) -> None:
-    """Add the factors' products to the matrices and take the factors away.
+def round_factors(backbone: Backbone) -> None:
+    """Round factors to half precision, as they are shipped (docs/decisions/0008): what is scored is what is served."""
+    for name, parameter in backbone.encoder.named_parameters():
+        if ".lora_" in name:
+            parameter.data = parameter.data.half().to(parameter.dtype)
 
-    `scale` below 1 averages the weights with the base model's (arXiv 2203.05482 for two models on one line).
-    """
-    for name, module in list(backbone.encoder.named_modules()):
-        if isinstance(module, LoraLayer):
-            linear = module.get_base_layer()
-            linear.weight.data += scale * module.get_delta_weight(_ADAPTER)
-            parent, _, child = name.rpartition(".")
-            setattr(backbone.encoder.get_submodule(parent), child, linear)
+
+def scale_factors(backbone: Backbone, scale: float) -> None:
+    """Multiply what factors add; below 1 this averages the weights with the base model's (arXiv 2203.05482)."""
+    for module in _adapted(backbone):
+        module.scaling[_ADAPTER] *= scale
 
 
 def _adapted(backbone: Backbone) -> list[LoraLayer]:

@@ -28,6 +28,7 @@ from training.corpus.rows import Row
 from training.dev import DevScore, choose_rows, dev_suite, score_dev
 from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments, encode_frozen
+from training.lora import round_factors
 from training.mining import mine
 from training.mixture import Mixture, load_rows, make_mixture
 from training.model import InfEmbed, open_model
@@ -120,7 +121,8 @@ def train(
             if tracker:
                 tracker.close("FAILED")
             raise
-        after = trainer.best_score
+        round_factors(model.query_tower)
+        after = score_dev(data.dev, encoder)
         result = {"before": before._asdict(), "after": after._asdict()}
         if trainer.is_world_process_zero():
             save_checkpoint(

@@ -22,7 +22,7 @@ from training.arguments import BEST, training_arguments
 from training.checkpoint import restore, save_checkpoint
 from training.config import TrainConfig
 from training.corpus.rows import AnchoredPair
-from training.dev import DevScore, score_dev
+from training.dev import score_dev
 from training.encoder import TorchEncoder
 from training.frozen_documents import FrozenDocuments
 from training.mixture import Mixture
@@ -216,13 +216,6 @@ class PairTrainer(Trainer):  # type: ignore[misc]
     def _load_best_model(self) -> None:
         if best := self.state.best_global_step:
             restore(self._model, checkpoint_of(self._out, best) / WEIGHTS)
-
-    @property
-    def best_score(self) -> DevScore:
-        """The dev score of the weights that were kept."""
-        best = self.state.best_global_step
-        points = [point for point in self.state.log_history if point["step"] == best and f"eval_{BEST}" in point]
-        return DevScore(*(points[-1][f"eval_{name}"] for name in DevScore._fields))
 
     def load_best_of(self, checkpoint: Path) -> None:
         """Take the best weights of a run that was over at `checkpoint` and was killed before it said so."""

@@ -5,22 +5,62 @@ import pytest
 from infembed import cpu
 
 
-@pytest.mark.parametrize(("line", "expected"), [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1)])
-def test_a_container_quota_bounds_the_count(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, line: str, expected: int
-) -> None:
-    quota = tmp_path / "cpu.max"
-    quota.write_text(line)
-    monkeypatch.setattr(cpu, "_CGROUP_V2", quota)
-    monkeypatch.setattr(cpu, "_CGROUP_V1", tmp_path / "none")
+@pytest.fixture
+def groups(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Eight processors, and directories for control groups of either version."""
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+    for name in ("V1", "V2"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(cpu, f"_CGROUP_{name}", tmp_path / name)
+    monkeypatch.setattr(cpu, "_OWN_GROUPS", tmp_path / "cgroup")
+    return tmp_path
+
+
+@pytest.mark.parametrize(("line", "expected"), [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1)])
+def test_a_container_quota_bounds_the_count(groups: Path, line: str, expected: int) -> None:
+    (groups / "cgroup").write_text("0::/\n")
+    (groups / "V2" / "cpu.max").write_text(line)
     assert cpu.available_cpus() == expected
 
 
-def test_the_older_quota_files_are_read_too(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    (tmp_path / "cpu.cfs_quota_us").write_text("300000")
-    (tmp_path / "cpu.cfs_period_us").write_text("100000")
-    monkeypatch.setattr(cpu, "_CGROUP_V2", tmp_path / "none")
-    monkeypatch.setattr(cpu, "_CGROUP_V1", tmp_path)
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(8)))
+def test_the_least_quota_of_a_group_and_those_above_it_binds(groups: Path) -> None:
+    (groups / "cgroup").write_text("0::/pods/this\n")
+    (groups / "V2" / "pods" / "this").mkdir(parents=True)
+    (groups / "V2" / "pods" / "this" / "cpu.max").write_text("max 100000")
+    (groups / "V2" / "pods" / "cpu.max").write_text("300000 100000")
     assert cpu.available_cpus() == 3
+
+
+def test_the_older_quota_files_are_read_too(groups: Path) -> None:
+    """A container sees its own group as the root; the kernel still names it as the host does."""
+    (groups / "cgroup").write_text("12:memory:/docker/abc\n4:cpu,cpuacct:/docker/abc\n0::/\n")
+    (groups / "V1" / "cpu.cfs_quota_us").write_text("300000")
+    (groups / "V1" / "cpu.cfs_period_us").write_text("100000")
+    assert cpu.available_cpus() == 3
+
+
+def test_an_unlimited_older_quota_is_none(groups: Path) -> None:
+    (groups / "cgroup").write_text("4:cpu:/\n")
+    (groups / "V1" / "cpu.cfs_quota_us").write_text("-1")
+    (groups / "V1" / "cpu.cfs_period_us").write_text("100000")
+    assert cpu.available_cpus() == 8
+
+
+def test_without_control_groups_the_affinity_counts(groups: Path) -> None:
+    assert cpu.available_cpus() == 8
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"), [("fpu avx2 avx512_vnni", True), ("fpu avx_vnni", True), ("fpu avx2 avx512f", False)]
+)
+def test_vnni_is_read_from_the_processor_flags(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: str, expected: bool
+) -> None:
+    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "cpuinfo")
+    (tmp_path / "cpuinfo").write_text(f"processor : 0\nflags\t\t: {flags}\n\nprocessor : 1\n")
+    assert cpu.has_vnni.__wrapped__() is expected
+
+
+def test_an_unknown_processor_has_no_vnni(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(cpu, "_CPUINFO", tmp_path / "absent")
+    assert not cpu.has_vnni.__wrapped__()

@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -6,31 +7,63 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from infembed.artefacts import sha256_file
-from infembed.bundle import Bundle
+from infembed.bundle import SCHEMA_VERSION, Bundle, BundleManifest, Precision
 from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
-from model_export.assemble import DEFAULT_RECIPE, Recipe, assemble, find_recipe
-from model_export.bert_graphs import BertGraphs
-from tests.tiny import make_tiny_bundle
+from infembed.manifests import read_sealed
+from model_export.assemble import DEFAULT_RECIPE, assemble, find_recipe
+from model_export.bundle_writer import MadeFrom
+from model_export.graphs import write_graphs
+from model_export.recipe import write_recipe
+from tests.tiny import base_weights, make_bundle, make_checkpoint, make_recipe, make_tiny_bundle
 
 
 @pytest.fixture
 def made(tmp_path: Path) -> Path:
     """A directory with `checkpoint`, `recipe` and `bundle`."""
-    make_tiny_bundle(tmp_path)
+    make_recipe(tmp_path / "checkpoint", tmp_path, make_tiny_bundle(tmp_path))
     return tmp_path
 
 
-def test_assembly_twice_gives_the_same_bytes(made: Path) -> None:
+def test_assembly_gives_the_bundle_that_was_exported(made: Path) -> None:
     assemble(made / "recipe", made / "again", weights=made / "checkpoint")
     assert Bundle.open(made / "again").digest == Bundle.open(made / "bundle").digest
 
 
-def test_each_fusion_of_a_recipe_can_be_assembled(made: Path) -> None:
-    for fusion in Fusion:
-        manifest = assemble(made / "recipe", made / fusion, fusion=fusion, weights=made / "checkpoint")
-        assert manifest.fusion is fusion
+def test_each_fusion_of_a_recipe_can_be_assembled(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    bundles = [Bundle.open(make_bundle(checkpoint, tmp_path / fusion, fusion=fusion)) for fusion in Fusion]
+    write_recipe(tmp_path / "recipe", bundles, base=base_weights(checkpoint), weights=checkpoint)
+    for bundle in bundles:
+        fusion = bundle.manifest.fusion
+        manifest = assemble(tmp_path / "recipe", tmp_path / f"again-{fusion}", fusion=fusion, weights=checkpoint)
+        assert manifest == bundle.manifest
+
+
+def test_lower_precisions_are_assembled_as_well(tmp_path: Path) -> None:
+    checkpoint = make_checkpoint(tmp_path / "checkpoint")
+    bundle = make_bundle(checkpoint, tmp_path, fusion=Fusion.PREFIX, precisions=[Precision.INT8, Precision.FP16])
+    recipe = make_recipe(checkpoint, tmp_path, bundle)
+    assert not list(recipe.rglob("*.bin"))
+    assemble(recipe, tmp_path / "again", weights=checkpoint)
+    assert Bundle.open(tmp_path / "again").digest == Bundle.open(bundle).digest
+    assemble(recipe, tmp_path / "one", precisions=[Precision.INT8], weights=checkpoint)
+    one = Bundle.open(tmp_path / "one").manifest
+    assert one.precisions == (Precision.INT8,)
+    assert {name.partition("/")[0] for name in one.fused_nodes} == {"int8"}
+
+
+def test_a_fusion_that_a_recipe_was_not_made_for_is_refused(made: Path) -> None:
+    with pytest.raises(BadConfigError, match="recipe recipe was made for fusion prefix, not concat"):
+        assemble(made / "recipe", made / "again", fusion=Fusion.CONCAT, weights=made / "checkpoint")
+
+
+def test_a_recipe_that_does_not_make_its_bundle_again_is_refused(tmp_path: Path) -> None:
+    bundle = Bundle.open(make_tiny_bundle(tmp_path))
+    other = make_checkpoint(tmp_path / "other", seed=1)
+    with pytest.raises(AlteredArtefactError, match="weights.bin"):
+        write_recipe(tmp_path / "recipe", [bundle], base=base_weights(other), weights=other)
+    assert not (tmp_path / "recipe").exists()
 
 
 def test_altered_base_weights_are_refused_before_anything_is_written(made: Path) -> None:
@@ -43,7 +76,7 @@ def test_altered_base_weights_are_refused_before_anything_is_written(made: Path)
 
 
 def test_an_altered_graph_is_refused_and_leaves_nothing(made: Path) -> None:
-    (made / "recipe" / "document.onnx").write_bytes(b"x")
+    (made / "recipe" / "prefix" / "fp32" / "document.onnx").write_bytes(b"x")
     with pytest.raises(AlteredArtefactError, match="document.onnx"):
         assemble(made / "recipe", made / "again", weights=made / "checkpoint")
     assert sorted(path.name for path in made.iterdir()) == ["bundle", "checkpoint", "recipe"]
@@ -73,18 +106,15 @@ def test_an_unknown_recipe_lists_the_known_ones() -> None:
         find_recipe("no-such-model")
 
 
-def test_the_recipe_in_the_repository_is_what_the_code_writes() -> None:
-    directory = find_recipe(DEFAULT_RECIPE)
-    recipe = Recipe.model_validate_json((directory / "recipe.json").read_bytes())
-    graphs = BertGraphs(recipe.shape, recipe.pooling)
-    written = {"document.onnx": graphs.document()}
-    for fusion in (Fusion.PREFIX, Fusion.ATTENTION):
-        written[f"instruction.{fusion}.onnx"] = graphs.instruction(fusion)
-        written[f"query.{fusion}.onnx"] = graphs.query(fusion)
-    assert set(written) == set(recipe.graphs_sha256)
-    for name, model in written.items():
-        assert (directory / name).read_bytes() == model.SerializeToString(deterministic=True)
-        assert sha256_file(directory / name) == recipe.graphs_sha256[name]
+@pytest.mark.parametrize("fusion", list(Fusion))
+def test_the_recipe_in_the_repository_is_what_the_code_writes(fusion: Fusion) -> None:
+    kept = find_recipe(DEFAULT_RECIPE) / fusion
+    manifest = read_sealed(BundleManifest, kept / "manifest.json", version=SCHEMA_VERSION, remedy="")
+    blueprint = MadeFrom.model_validate(manifest.made_from).blueprint
+    assert blueprint.fusion is fusion
+    digests = {entry.name: entry.sha256 for entry in manifest.files}
+    for name, model in write_graphs(blueprint).models.items():
+        assert hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest() == digests[f"fp32/{name}.onnx"]
 
 
 def test_a_copied_bundle_is_the_same_bundle(made: Path, tmp_path: Path) -> None:

@@ -15,9 +15,8 @@ from infembed.errors import AlteredArtefactError, BadConfigError, MismatchedArte
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.vectors import FloatArray, normalize
 from model_export.assemble import assemble
-from model_export.factors import FACTORS_FILE, merge, write_factors
-from model_export.recipe import TrainedFactors
-from tests.tiny import CONFIG, make_bundle, make_checkpoint, make_tiny_bundle
+from model_export.factors import FACTORS_FILE, merge, read_factors, write_factors
+from tests.tiny import CONFIG, Trained, make_bundle, make_checkpoint, make_recipe, make_tiny_bundle
 
 QUERY = TextInput("how to bake bread", InputType.QUERY, "only for the beginner")
 PLAIN = TextInput("how to bake bread", InputType.QUERY)
@@ -46,15 +45,19 @@ def random_factors(*, seed: int = 3) -> dict[str, FloatArray]:
 
 def make_trained(directory: Path, *, fusion: Fusion = Fusion.PREFIX, tower: Tower = Tower.FROZEN) -> Path:
     checkpoint = make_checkpoint(directory / "checkpoint")
-    trained = TrainedFactors(random_factors(), scale=2.0, tower=tower)
-    return make_bundle(checkpoint, directory, fusion=fusion, trained=trained)
+    trained = Trained(random_factors(), scale=2.0, tower=tower)
+    bundle = make_bundle(checkpoint, directory, fusion=fusion, trained=trained)
+    make_recipe(checkpoint, directory, bundle, trained=trained)
+    return bundle
 
 
 def merged_checkpoint(trained: Path, directory: Path) -> Path:
     """The tiny checkpoint with the recipe's factors added up, as if all of it had been trained."""
     checkpoint = make_checkpoint(directory)
     base = load_file(checkpoint / "model.safetensors")
-    save_file(merge(base, trained.parent / "recipe" / FACTORS_FILE, scale=2.0), checkpoint / "model.safetensors")
+    save_file(
+        merge(base, read_factors(trained.parent / "recipe" / FACTORS_FILE), scale=2.0), checkpoint / "model.safetensors"
+    )
     return checkpoint
 
 
@@ -94,6 +97,13 @@ def _run(bundle: Path, graph: GraphName, feeds: dict[str, Any]) -> list[FloatArr
 
 
 @pytest.mark.parametrize("tower", [Tower.FROZEN, Tower.STEERED])
+def test_assembly_without_torch_gives_the_bundle_that_was_exported(tmp_path: Path, tower: Tower) -> None:
+    exported = Bundle.open(make_trained(tmp_path, tower=tower))
+    assemble(tmp_path / "recipe", tmp_path / "again", weights=tmp_path / "checkpoint")
+    assert Bundle.open(tmp_path / "again").digest == exported.digest
+
+
+@pytest.mark.parametrize("tower", [Tower.FROZEN, Tower.STEERED])
 def test_an_index_of_the_base_model_stays_valid(tmp_path: Path, tower: Tower) -> None:
     trained = Bundle.open(make_trained(tmp_path / "trained", tower=tower)).manifest
     base = Bundle.open(make_tiny_bundle(tmp_path / "base")).manifest
@@ -101,12 +111,22 @@ def test_an_index_of_the_base_model_stays_valid(tmp_path: Path, tower: Tower) ->
     assert trained.document_fingerprint == base.document_fingerprint
 
 
-def test_embeddings_are_stored_once(tmp_path: Path) -> None:
-    bundle = make_trained(tmp_path)
+MATRICES = ("attention_out.weight", "inner.weight", "outer.weight", "qkv.weight")
+
+
+def test_only_matrices_with_factors_are_stored_twice(tmp_path: Path) -> None:
+    own = _own_tensors(make_trained(tmp_path))
+    assert own == {f"query.layer.{layer}.{name}" for layer in (0, 1) for name in MATRICES}
+
+
+def test_where_instructions_are_steered_the_last_layer_stops_at_keys_and_values(tmp_path: Path) -> None:
+    own = _own_tensors(make_trained(tmp_path, tower=Tower.STEERED))
+    assert own == {*(f"query.layer.0.{name}" for name in MATRICES), "query.layer.1.qkv.weight"}
+
+
+def _own_tensors(bundle: Path) -> set[str]:
     layout = json.loads((bundle / "fp32" / "weights.json").read_text())
-    own = {tensor["name"] for tensor in layout if tensor["file"] == "query.bin"}
-    assert own
-    assert all(name.startswith("query.layer.") for name in own)
+    return {tensor["name"] for tensor in layout if tensor["file"] == "query.bin"}
 
 
 def test_sums_of_half_precision_products_do_not_depend_on_their_order(tmp_path: Path) -> None:
@@ -134,7 +154,7 @@ def test_altered_factors_are_refused(tmp_path: Path) -> None:
 
 def test_a_trained_tower_is_served_with_the_fusion_it_was_trained_for(tmp_path: Path) -> None:
     make_trained(tmp_path, fusion=Fusion.PREFIX)
-    with pytest.raises(BadConfigError, match="was trained for fusion prefix, not concat"):
+    with pytest.raises(BadConfigError, match="was made for fusion prefix, not concat"):
         assemble(tmp_path / "recipe", tmp_path / "again", fusion=Fusion.CONCAT, weights=tmp_path / "checkpoint")
 
 
@@ -142,6 +162,5 @@ def test_factors_of_another_model_are_refused(tmp_path: Path) -> None:
     base = load_file(make_checkpoint(tmp_path) / "model.safetensors")
     strange = {"encoder.layer.9.output.dense.lora_A.weight": np.zeros((4, 64), np.float32)}
     strange["encoder.layer.9.output.dense.lora_B.weight"] = np.zeros((32, 4), np.float32)
-    write_factors(tmp_path / FACTORS_FILE, strange)
     with pytest.raises(MismatchedArtefactError, match=r"encoder\.layer\.9\.output\.dense\.weight"):
-        merge(base, tmp_path / FACTORS_FILE, scale=1.0)
+        merge(base, strange, scale=1.0)

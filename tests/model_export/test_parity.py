@@ -11,6 +11,7 @@ from safetensors.torch import load_file
 from transformers import BertConfig, BertModel
 
 from infembed.bundle import Bundle, GraphName, Precision
+from infembed.config import parse_json
 from infembed.encoder import OnnxEncoder
 from infembed.errors import MissingArtefactError
 from infembed.inputs import Fusion
@@ -137,7 +138,7 @@ def test_a_row_without_instruction_is_the_plain_query(any_tiny_bundle: Path) -> 
 
 @pytest.fixture(scope="module")
 def real_base() -> Path:
-    recipe = Recipe.model_validate_json((find_recipe(DEFAULT_RECIPE) / "recipe.json").read_bytes())
+    recipe = parse_json(Recipe, find_recipe(DEFAULT_RECIPE) / "recipe.json")
     try:
         return find_base(recipe.base)
     except MissingArtefactError as error:

@@ -1,15 +1,16 @@
-"""Low-rank factors: where they go, that they change nothing at first, and that merging them is exact."""
+"""Low-rank factors: where they go, that they change nothing at first, and that they can be scaled and rounded."""
 
 from pathlib import Path
 
 import pytest
 import torch
+from peft.tuners.lora import LoraLayer
 from torch import Tensor
 
 from tests.training.tiny_backbones import make_input, tiny_backbone
 from training.backbone import FAMILIES, Backbone
 from training.config import LoraConfig
-from training.lora import add_factors, factors, load_factors, merge_factors
+from training.lora import add_factors, factors, load_factors, round_factors, scale_factors
 from training.tokens import collate
 
 CONFIG = LoraConfig(rank=2, alpha=4)
@@ -96,26 +97,29 @@ def test_what_the_instruction_says_does_not_reach_the_weights_of_the_text(family
     assert float((found[:, 4:] - everything[:, 4:]).abs().max()) > 1e-3
 
 
-@pytest.mark.parametrize("family", list(MATRICES))
-def test_merged_weights_give_what_the_factors_gave(family: str) -> None:
-    backbone = tiny_backbone(family)
-    names = set(backbone.encoder.state_dict())
+def test_at_half_scale_factors_add_half() -> None:
+    backbone, half = tiny_backbone("bert"), tiny_backbone("bert")
+    for model in (backbone, half):
+        trained(_with_factors(model)).eval()
+    scale_factors(half, 0.5)
+    for name, module in half.encoder.named_modules():
+        if isinstance(module, LoraLayer):
+            whole = backbone.encoder.get_submodule(name).get_delta_weight("default")
+            torch.testing.assert_close(module.get_delta_weight("default"), whole / 2, atol=1e-12, rtol=0)
+
+
+def test_rounded_factors_are_numbers_of_half_precision() -> None:
+    backbone = trained(_with_factors(tiny_backbone("bert")))
+    before = factors(backbone)
+    round_factors(backbone)
+    for name, after in factors(backbone).items():
+        assert torch.equal(after, before[name].half().to(after.dtype))
+        assert not torch.equal(after, before[name])
+
+
+def _with_factors(backbone: Backbone) -> Backbone:
     add_factors(backbone, CONFIG)
-    with_factors = states(trained(backbone).eval())
-    merge_factors(backbone)
-    assert set(backbone.encoder.state_dict()) == names
-    torch.testing.assert_close(states(backbone), with_factors, atol=1e-9, rtol=0)
-
-
-def test_merging_at_half_scale_is_the_mean_of_base_and_trained_weights() -> None:
-    base = tiny_backbone("bert").encoder.state_dict()
-    whole, half = (tiny_backbone("bert"), tiny_backbone("bert"))
-    for backbone, scale in ((whole, 1.0), (half, 0.5)):
-        add_factors(backbone, CONFIG)
-        merge_factors(trained(backbone), scale=scale)
-    for name, weight in half.encoder.state_dict().items():
-        mean = (base[name] + whole.encoder.state_dict()[name]) / 2
-        torch.testing.assert_close(weight, mean, atol=1e-12, rtol=0)
+    return backbone
 
 
 def test_loaded_factors_are_the_saved_ones(tmp_path: Path) -> None:

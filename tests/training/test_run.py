@@ -65,7 +65,7 @@ def test_loss_falls_and_the_toy_wish_is_learned(tmp_path: Path) -> None:
 def test_dev_is_scored_at_the_last_step_and_the_best_checkpoint_is_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    scores = iter([0.0, 0.1, 0.9, 0.2, 0.3])  # before, and steps 2, 4, 6, 8
+    scores = iter([0.0, 0.1, 0.9, 0.2, 0.3, 0.25])  # before, steps 2, 4, 6, 8, and after
 
     def score(*_: object) -> DevScore:
         return DevScore(p_mrr=next(scores), pairwise=0.5, ndcg=0.5, plain_ndcg=0.0)
