@@ -180,9 +180,10 @@ def started(bundle: Path) -> Iterator[Worker]:
 def _serve(bundle: str, connection: "Connection[object, object]") -> None:
     """Run in the bundle's process: time single queries, then look at vectors."""
     from infembed.encoder import OnnxEncoder
+    from infembed.execution import Footprint
 
     try:
-        encoder = OnnxEncoder.open(Path(bundle))
+        encoder = OnnxEncoder.open(Path(bundle), footprint=Footprint.SMALL)
         while True:
             message = connection.recv()
             if isinstance(message, TextInput):

@@ -1,12 +1,13 @@
 """The weight file of a bundle: tensors mapped into memory once, for every session that needs them."""
 
 import json
+import mmap
 from collections.abc import Sequence
 from math import prod
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from infembed.artefacts import safe_child
@@ -42,26 +43,42 @@ def write_layout(directory: Path, tensors: Sequence[StoredTensor]) -> None:
     (directory / LAYOUT_FILE).write_text(text + "\n", encoding="utf-8")
 
 
-def shared_initializers(directory: Path) -> dict[str, ort.OrtValue]:
-    """Map the weight files of `directory`; the values hold no copy and keep the mapping alive."""
-    mapped: dict[str, npt.NDArray[np.uint8]] = {}
+class SharedWeights(NamedTuple):
+    """Tensors by name that hold no copy, and the mapped files they lie in."""
+
+    initializers: dict[str, ort.OrtValue]
+    mapped: list[mmap.mmap]
+
+    def release(self) -> None:
+        """Give back the pages read so far; what is read again comes from the file.
+
+        Packing a session's matrices reads every weight once and most of them never again.
+        """
+        for file in self.mapped:
+            file.madvise(mmap.MADV_DONTNEED)
+
+
+def map_weights(directory: Path) -> SharedWeights:
+    """Map the weight files of `directory`; the tensors keep the mapping alive."""
+    mapped: dict[str, mmap.mmap] = {}
     values = {}
     for tensor in _read_layout(directory):
         if tensor.file not in mapped:
             mapped[tensor.file] = _map(safe_child(directory, tensor.file))
-        whole = mapped[tensor.file]
+        whole = np.frombuffer(mapped[tensor.file], dtype=np.uint8)
         if tensor.offset + tensor.size_bytes > len(whole):
             raise AlteredArtefactError(f"{directory / tensor.file} ends before tensor {shown(tensor.name)}; {REMEDY}")
         part = whole[tensor.offset : tensor.offset + tensor.size_bytes]
         array = part.view(np.dtype(tensor.dtype)).reshape(tensor.shape)
         values[tensor.name] = ort.OrtValue.ortvalue_from_numpy(array)
-    return values
+    return SharedWeights(values, list(mapped.values()))
 
 
-def _map(path: Path) -> npt.NDArray[np.uint8]:
+def _map(path: Path) -> mmap.mmap:
     if not path.is_file():
         raise MissingArtefactError(f"the bundle has no weight file {path}; {REMEDY}")
-    return np.memmap(path, dtype=np.uint8, mode="r")
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def _read_layout(directory: Path) -> tuple[StoredTensor, ...]:
