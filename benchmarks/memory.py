@@ -88,13 +88,14 @@ def main() -> None:
 
 
 def compare_memory(bundle: Path) -> None:
-    found = {name: _in_new_process(bundle, name) for name in LAYOUTS}
-    alone = found["document graph alone"]
     print("| MB resident (ratio to the document graph alone) | loaded | after 1 x 16 tokens | after 32 x 128 |")
     print("|---|---:|---:|---:|")
-    for name, points in found.items():
-        cells = [f"{points[point]:.0f} ({points[point] / alone[point]:.2f})" for point in points if point != "idle"]
-        print(f"| {name} | " + " | ".join(cells) + " |")
+    alone: dict[str, float] = {}
+    for name in LAYOUTS:
+        points = _in_new_process(bundle, name)
+        alone = alone or points
+        cells = [f"{mb:.0f} ({mb / alone[point]:.2f})" for point, mb in points.items() if point != "idle"]
+        print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
     print(f"\nBefore any graph is loaded: {alone['idle']:.0f} MB.")
 
 
