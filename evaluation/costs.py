@@ -187,9 +187,10 @@ def started(bundle: Path, precision: Precision = Precision.FP32) -> Iterator[Wor
 def _serve(bundle: str, precision: Precision, connection: "Connection[object, object]") -> None:
     """Run in the bundle's process: time single queries, then look at vectors."""
     from infembed.encoder import OnnxEncoder
+    from infembed.execution import Footprint
 
     try:
-        encoder = OnnxEncoder.open(Path(bundle), precision=precision)
+        encoder = OnnxEncoder.open(Path(bundle), precision=precision, footprint=Footprint.SMALL)
         while True:
             message = connection.recv()
             if isinstance(message, TextInput):

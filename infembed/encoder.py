@@ -1,28 +1,23 @@
-"""Encode queries and documents with a bundle through ONNX Runtime.
+"""Encode queries and documents with a bundle through ONNX Runtime."""
 
-Sessions of one bundle share its weights: `weights.bin` is mapped into memory once and handed to every session as
-its initializers. ONNX Runtime still keeps its own packed copy of the matrices each session multiplies by.
-"""
-
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from infembed.bundle import REMEDY, Bundle, GraphName, Precision
-from infembed.cpu import available_cpus, has_vnni
+from infembed.bundle import REMEDY, Bundle, Precision
+from infembed.cpu import available_cpus
 from infembed.errors import AlteredArtefactError
+from infembed.execution import Footprint, Provider
 from infembed.inputs import InputType, TextInput
-from infembed.onnx_runtime import ort
+from infembed.loading import load_graphs
 from infembed.tokenization import BundleTokenizer, TokenizedInput
 from infembed.vectors import FloatArray, IntArray, normalize, require_finite
-from infembed.weightfile import shared_initializers
 
 OFFLINE_BATCH_TOKENS = 4096
-_SLOWER_ON_CPU = ["SkipLayerNormFusion"]
-"""Rewrites of ONNX Runtime that make int8 graphs slower (docs/experiments.md, Precisions)."""
+TokenIds = tuple[int, ...]
 
 
 class Encoder(Protocol):
@@ -44,7 +39,11 @@ class Encoder(Protocol):
 
 
 class OnnxEncoder:
-    """A loaded bundle. `encode` runs one batch; `encode_texts` makes the batches."""
+    """A loaded bundle. `encode` runs one batch; `encode_texts` makes the batches.
+
+    `encode_instructions` and `encode_queries_with` are the two steps of a query with an instruction, for callers that
+    keep instruction states.
+    """
 
     def __init__(
         self,
@@ -53,26 +52,30 @@ class OnnxEncoder:
         precision: Precision = Precision.FP32,
         n_threads: int | None = None,
         max_batch_tokens: int = OFFLINE_BATCH_TOKENS,
+        provider: Provider = Provider.CPU,
+        footprint: Footprint = Footprint.FAST,
     ) -> None:
         self.bundle = bundle
         self.precision = precision
         self.tokenizer = BundleTokenizer.open(bundle)
         self._max_batch_tokens = max_batch_tokens
-        paths = {graph: bundle.graph_path(graph, precision) for graph in bundle.graphs_to_load}
-        self._initializers = shared_initializers(bundle.path / precision)
-        options = _session_options(n_threads or available_cpus())
-        for name, value in self._initializers.items():
-            options.add_initializer(name, value)
-        sessions = {graph: _session(path, options) for graph, path in paths.items()}
-        self._document = sessions[GraphName.DOCUMENT]
-        self._query = sessions.get(GraphName.QUERY, self._document)
-        self._instruction = sessions.get(GraphName.INSTRUCTION)
+        self._graphs = load_graphs(
+            bundle, precision, provider=provider, footprint=footprint, n_threads=n_threads or available_cpus()
+        )
         self._require_working_graphs()
 
     @classmethod
-    def open(cls, path: Path, *, precision: Precision = Precision.FP32, n_threads: int | None = None) -> "OnnxEncoder":
+    def open(
+        cls,
+        path: Path,
+        *,
+        precision: Precision = Precision.FP32,
+        n_threads: int | None = None,
+        provider: Provider = Provider.CPU,
+        footprint: Footprint = Footprint.FAST,
+    ) -> "OnnxEncoder":
         """Verify and load the bundle at `path`."""
-        return cls(Bundle.open(path), precision=precision, n_threads=n_threads)
+        return cls(Bundle.open(path), precision=precision, n_threads=n_threads, provider=provider, footprint=footprint)
 
     @property
     def dim(self) -> int:
@@ -109,6 +112,34 @@ class OnnxEncoder:
             result[rows] = self.encode([tokenized[row] for row in rows])
         return normalize(require_finite(result))
 
+    def encode_instructions(self, instructions: Iterable[TokenIds]) -> dict[TokenIds, FloatArray]:
+        """Compute what queries need of their instructions: each one's states, tokens on the last axis but one.
+
+        `prefix` gives keys and values of every layer, (L, 2, H, I, D / H), `attention` token states, (I, D). Equal
+        instructions are computed once; the empty one, "no instruction", needs none and is left out.
+        """
+        unique = [ids for ids in dict.fromkeys(instructions) if ids]
+        states = {}
+        for rows in plan_batches([len(ids) for ids in unique], max_batch_tokens=self._max_batch_tokens):
+            batch = self._graphs.instruction.run(_tokens([unique[row] for row in rows]))
+            for row, state in zip(rows, batch, strict=True):
+                states[unique[row]] = state[..., : len(unique[row]), :].copy()
+        return states
+
+    def encode_queries_with(
+        self, states: Mapping[TokenIds, FloatArray], queries: Sequence[TokenizedInput]
+    ) -> FloatArray:
+        """Encode one batch of queries whose instructions have been encoded; (B, D) in order, not normalised.
+
+        Queries without instruction may be among them.
+        """
+        unique = list(dict.fromkeys(query.instruction_ids for query in queries))
+        row_of = {instruction: row for row, instruction in enumerate(unique)}
+        feeds = _tokens([query.ids for query in queries])
+        feeds |= self._graphs.after([states[instruction] if instruction else None for instruction in unique])
+        feeds["instruction_index"] = np.array([row_of[query.instruction_ids] for query in queries], dtype=np.int64)
+        return self._graphs.query.run(feeds)
+
     def _require_working_graphs(self) -> None:
         """Encode one token on each path: files that do not fit together are refused here, not at a request."""
         document = TokenizedInput(InputType.DOCUMENT, ids=(0,))
@@ -128,22 +159,20 @@ class OnnxEncoder:
         """Choose the graph."""
         is_plain = self.bundle.manifest.tower.reads_plain_queries_as_documents and not item.instruction_ids
         if item.input_type is InputType.DOCUMENT or is_plain:
-            return self._encode_with_document_graph
-        return self._encode_with_query_graph
+            return self._encode_plain
+        return self._encode_query
 
-    def _encode_with_document_graph(self, items: Sequence[TokenizedInput]) -> FloatArray:
-        return _embed(self._document, _tokens([item.ids for item in items]))
-
-    def _encode_with_query_graph(self, items: Sequence[TokenizedInput]) -> FloatArray:
+    def _encode_plain(self, items: Sequence[TokenizedInput]) -> FloatArray:
         feeds = _tokens([item.ids for item in items])
-        if self._instruction is not None:
-            unique = list(dict.fromkeys(item.instruction_ids for item in items))
-            index = {instruction: row for row, instruction in enumerate(unique)}
-            instructions = _tokens(unique)
-            (feeds["instruction_state"],) = self._instruction.run(["instruction_state"], instructions)
-            feeds["instruction_mask"] = instructions["attention_mask"]
-            feeds["instruction_index"] = np.array([index[item.instruction_ids] for item in items], dtype=np.int64)
-        return _embed(self._query, feeds)
+        if self._graphs.query_reads_documents:
+            feeds |= self._graphs.after([None])
+            feeds["instruction_index"] = np.zeros(len(items), dtype=np.int64)
+        return self._graphs.document.run(feeds)
+
+    def _encode_query(self, items: Sequence[TokenizedInput]) -> FloatArray:
+        if not self._graphs.has_states:
+            return self._graphs.query.run(_tokens([item.ids for item in items]))
+        return self.encode_queries_with(self.encode_instructions(item.instruction_ids for item in items), items)
 
 
 def plan_batches(lengths: Sequence[int], *, max_batch_tokens: int) -> Iterator[list[int]]:
@@ -175,28 +204,3 @@ def pad(rows: Sequence[Sequence[int]]) -> tuple[IntArray, IntArray]:
 def _tokens(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[Any]]:
     ids, mask = pad(rows)
     return {"input_ids": ids, "attention_mask": mask}
-
-
-def _embed(session: ort.InferenceSession, feeds: Mapping[str, npt.NDArray[Any]]) -> FloatArray:
-    (embeddings,) = session.run(["embedding"], dict(feeds))
-    return np.asarray(embeddings, dtype=np.float32)
-
-
-def _session_options(n_threads: int) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 3
-    if not has_vnni():
-        # The fast sum of 8-bit products overflows there; the option takes the exact one, which VNNI makes for nothing
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    return options
-
-
-def _session(path: Path, options: ort.SessionOptions) -> ort.InferenceSession:
-    try:
-        return ort.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"], disabled_optimizers=_SLOWER_ON_CPU
-        )
-    except Exception as error:  # onnxruntime's exceptions share no base but Exception
-        raise AlteredArtefactError(f"ONNX Runtime cannot load {path}: {error}; {REMEDY}") from error

@@ -1,10 +1,11 @@
 """The weight file of a bundle: tensors mapped into memory once, for every session that needs them."""
 
 import json
+import mmap
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -55,30 +56,52 @@ def place(tensors: Iterable[StoredTensor]) -> tuple[StoredTensor, ...]:
     return tuple(placed)
 
 
-def shared_initializers(directory: Path) -> dict[str, ort.OrtValue]:
-    """Map the weight files of `directory`; the values hold no copy and keep the mapping alive."""
-    return {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in map_tensors(directory).items()}
+class SharedWeights(NamedTuple):
+    """Tensors by name that hold no copy, and the mapped files they lie in."""
+
+    initializers: dict[str, ort.OrtValue]
+    mapped: list[mmap.mmap]
+
+    def release(self) -> None:
+        """Give back the pages read so far; what is read again comes from the file.
+
+        Packing a session's matrices reads every weight once and most of them never again.
+        """
+        for file in self.mapped:
+            file.madvise(mmap.MADV_DONTNEED)
+
+
+def map_weights(directory: Path) -> SharedWeights:
+    """Map the weight files of `directory`; the tensors keep the mapping alive."""
+    arrays, mapped = _map_files(directory)
+    values = {name: ort.OrtValue.ortvalue_from_numpy(array) for name, array in arrays.items()}
+    return SharedWeights(values, mapped)
 
 
 def map_tensors(directory: Path) -> dict[str, npt.NDArray[Any]]:
     """Map the weight files of `directory` as read-only arrays by tensor name."""
-    mapped: dict[str, npt.NDArray[np.uint8]] = {}
+    return _map_files(directory)[0]
+
+
+def _map_files(directory: Path) -> tuple[dict[str, npt.NDArray[Any]], list[mmap.mmap]]:
+    mapped: dict[str, mmap.mmap] = {}
     arrays = {}
     for tensor in read_layout(directory):
         if tensor.file not in mapped:
             mapped[tensor.file] = _map(safe_child(directory, tensor.file))
-        whole = mapped[tensor.file]
+        whole = np.frombuffer(mapped[tensor.file], dtype=np.uint8)
         if tensor.offset + tensor.size_bytes > len(whole):
             raise AlteredArtefactError(f"{directory / tensor.file} ends before tensor {shown(tensor.name)}; {REMEDY}")
         part = whole[tensor.offset : tensor.offset + tensor.size_bytes]
         arrays[tensor.name] = part.view(np.dtype(tensor.dtype)).reshape(tensor.shape)
-    return arrays
+    return arrays, list(mapped.values())
 
 
-def _map(path: Path) -> npt.NDArray[np.uint8]:
+def _map(path: Path) -> mmap.mmap:
     if not path.is_file():
         raise MissingArtefactError(f"the bundle has no weight file {path}; {REMEDY}")
-    return np.memmap(path, dtype=np.uint8, mode="r")
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
 
 
 def read_layout(directory: Path) -> tuple[StoredTensor, ...]:

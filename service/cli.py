@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from infembed.bundle import Precision
+from infembed.execution import Provider
 
 
 def serve(  # noqa: PLR0917 - the options of a command, given by name
@@ -18,6 +19,7 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = None,
     precision: Annotated[Precision | None, typer.Option(help="Number format of the model; default: fp32.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of the model.")] = None,
+    provider: Annotated[Provider | None, typer.Option(help="What runs the model.")] = None,
     examples: Annotated[Path | None, typer.Option(help="Example searches (JSON) to print once ready.")] = None,
 ) -> None:
     """Serve /embed and /search. Every other setting is an environment variable INFEMBED_... (docs/settings.md)."""
@@ -29,7 +31,13 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
     from service.server import listen, run
 
     settings = _settings(
-        bundle=bundle, collections=collections, host=host, port=port, precision=precision, threads=threads
+        bundle=bundle,
+        collections=collections,
+        host=host,
+        port=port,
+        precision=precision,
+        threads=threads,
+        provider=provider,
     )
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s %(message)s")
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
@@ -39,7 +47,13 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
         if settings.bundle_public_key is not None:
             verify_signature(settings.bundle, settings.bundle_public_key)
             console.print(f"bundle {settings.bundle} is signed by {settings.bundle_public_key}")
-        encoder = OnnxEncoder.open(settings.bundle, precision=settings.precision, n_threads=settings.threads)
+        encoder = OnnxEncoder.open(
+            settings.bundle,
+            precision=settings.precision,
+            n_threads=settings.threads,
+            provider=settings.provider,
+            footprint=settings.footprint,
+        )
         opened = open_collections(settings.collections, document_fingerprint=encoder.document_fingerprint)
         console.print(f"model {encoder.bundle.manifest.name}, {encoder.dim} dimensions, {encoder.precision}")
         for collection in opened:

@@ -7,6 +7,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from infembed.bundle import Precision
+from infembed.execution import Footprint, Provider
 
 
 class Settings(BaseSettings):
@@ -35,6 +36,16 @@ class Settings(BaseSettings):
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
     threads: int | None = Field(
         default=None, ge=1, le=512, description="Threads of the model; unset: the processors this process may use."
+    )
+    provider: Provider = Field(
+        default=Provider.CPU,
+        description="What runs the model: `cpu`, `cuda` or `tensorrt`; the last two need onnxruntime-gpu, and where it "
+        "does not start the service does not either.",
+    )
+    footprint: Footprint = Field(
+        default=Footprint.SMALL,
+        description="On `cpu`: `small` holds the weights as few times as possible, `fast` gives documents and "
+        "instructions sessions of their own (docs/serving_runtime.md).",
     )
     max_batch_tokens: int = Field(
         default=4096,
