@@ -12,7 +12,7 @@ from tokenizers.pre_tokenizers import BertPreTokenizer
 from tokenizers.processors import TemplateProcessing
 
 from infembed.artefacts import sha256_file
-from infembed.bundle import MaxTokens, Pooling
+from infembed.bundle import MaxTokens, Pooling, Precision
 from infembed.inputs import Fusion
 from model_export.assemble import BaseWeights, assemble
 from model_export.recipe import TrainedFactors, write_recipe
@@ -59,6 +59,14 @@ def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
 def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: int = 0) -> Path:
     """Write a checkpoint, a recipe and the bundle assembled from them; returns the bundle's path."""
     return make_bundle(make_checkpoint(directory / "checkpoint", seed=seed), directory, fusion=fusion)
+
+
+def make_precise_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX) -> Path:
+    """Write a tiny bundle that has every precision; recipe and checkpoint lie beside it."""
+    make_tiny_bundle(directory, fusion=fusion)
+    path = directory / "precise"
+    assemble(directory / "recipe", path, precisions=tuple(Precision), weights=directory / "checkpoint")
+    return path
 
 
 def base_weights(checkpoint: Path) -> BaseWeights:

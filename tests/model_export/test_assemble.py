@@ -3,15 +3,19 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from safetensors.numpy import load_file, save_file
 
 from infembed.artefacts import sha256_file
-from infembed.bundle import Bundle
+from infembed.bundle import Bundle, Precision
 from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
 from model_export.assemble import DEFAULT_RECIPE, Recipe, assemble, find_recipe
 from model_export.bert_graphs import BertGraphs
+from model_export.precision import convert_graphs
+from model_export.recipe import CONVERTED
+from model_export.weights import bert_layout
 from tests.tiny import make_tiny_bundle
 
 
@@ -85,6 +89,37 @@ def test_the_recipe_in_the_repository_is_what_the_code_writes() -> None:
     for name, model in written.items():
         assert (directory / name).read_bytes() == model.SerializeToString(deterministic=True)
         assert sha256_file(directory / name) == recipe.graphs_sha256[name]
+
+
+@pytest.mark.parametrize("precision", list(CONVERTED))
+def test_the_converted_graphs_in_the_repository_are_what_the_code_writes(precision: Precision) -> None:
+    directory = find_recipe(DEFAULT_RECIPE)
+    recipe = Recipe.model_validate_json((directory / "recipe.json").read_bytes())
+    models = {name: onnx.load(directory / name, load_external_data=False) for name in recipe.graphs_sha256}
+    converted = convert_graphs(models, [tensor.stored for tensor in bert_layout(recipe.shape)], precision)
+    assert set(converted.graphs) == set(recipe.converted[precision].graphs_sha256)
+    for name, model in converted.graphs.items():
+        assert (directory / precision / name).read_bytes() == model.SerializeToString(deterministic=True)
+        assert sha256_file(directory / precision / name) == recipe.converted[precision].graphs_sha256[name]
+
+
+def test_a_precision_the_recipe_lacks_is_refused(made: Path) -> None:
+    path = made / "recipe" / "recipe.json"
+    data = json.loads(path.read_text())
+    del data["converted"]["int8"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(BadConfigError, match="has precisions fp16, fp32, not int8"):
+        assemble(made / "recipe", made / "again", precisions=[Precision.INT8], weights=made / "checkpoint")
+
+
+def test_weights_that_round_to_other_bytes_are_refused_and_leave_nothing(made: Path) -> None:
+    path = made / "recipe" / "recipe.json"
+    data = json.loads(path.read_text())
+    data["converted"]["int8"]["weights_sha256"]["weights.bin"] = "0" * 64
+    path.write_text(json.dumps(data))
+    with pytest.raises(AlteredArtefactError, match="int8/weights.bin"):
+        assemble(made / "recipe", made / "again", precisions=tuple(Precision), weights=made / "checkpoint")
+    assert not (made / "again").exists()
 
 
 def test_a_copied_bundle_is_the_same_bundle(made: Path, tmp_path: Path) -> None:
