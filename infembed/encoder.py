@@ -202,9 +202,8 @@ def _session_options(n_threads: int) -> ort.SessionOptions:
     options.intra_op_num_threads = n_threads
     options.inter_op_num_threads = 1
     options.log_severity_level = 3
-    if not has_vnni():
-        # The fast sum of 8-bit products overflows there; the option takes the exact one, which VNNI makes for nothing
-        options.add_session_config_entry("session.x64quantprecision", "1")
+    # Without VNNI the fast sum of 8-bit products overflows; the option takes an exact one, which halves the speed.
+    options.add_session_config_entry("session.x64quantprecision", "0" if has_vnni() else "1")
     return options
 
 
