@@ -38,7 +38,7 @@ RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "all-minilm-l6-v2"
 RECIPE_FILE = "recipe.json"
 CHECKPOINT_FILE = "model.safetensors"
-DEFAULT_PRECISIONS = (Precision.FP32,)
+DEFAULT_PRECISIONS = (Precision.FP32, Precision.INT8)
 
 
 class BaseWeights(Config):
