@@ -139,7 +139,8 @@ def export_unfused(checkpoint: Path, scratch: Path) -> Path:
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
             states = self.model(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
             weights = attention_mask.unsqueeze(-1).to(states.dtype)
-            return (states * weights).sum(1) / weights.sum(1)
+            pooled: torch.Tensor = (states * weights).sum(1) / weights.sum(1)
+            return pooled
 
     ids = torch.ones(2, 7, dtype=torch.int64)
     path = scratch / "unfused.onnx"

@@ -31,6 +31,7 @@ from model_export.weights import Towers, write_weights
 
 RECIPES = Path(__file__).parent / "recipes"
 DEFAULT_RECIPE = "all-minilm-l6-v2"
+DEFAULT_PRECISIONS = (Precision.FP32, Precision.INT8)
 RECIPE_FILE = "recipe.json"
 CHECKPOINT_FILE = "model.safetensors"
 WEIGHTS_SUFFIX = ".bin"

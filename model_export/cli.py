@@ -19,15 +19,16 @@ def assemble(
     recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "all-minilm-l6-v2",
     fusion: Annotated[Fusion | None, typer.Option(help="Fusion of the bundle; default: the recipe's.")] = None,
     precision: Annotated[
-        list[Precision] | None, typer.Option(help="Number format of the graphs, default fp32; repeat for more.")
+        list[Precision] | None,
+        typer.Option(help="Number format of the graphs; repeat for more than one. Default: fp32 and int8."),
     ] = None,
     weights: Annotated[Path | None, typer.Option(help="Directory of the base checkpoint; default: installed.")] = None,
 ) -> None:
     """Make a bundle from base weights and this release's graphs, without torch."""
+    from model_export.assemble import DEFAULT_PRECISIONS, find_recipe
     from model_export.assemble import assemble as make_bundle
-    from model_export.assemble import find_recipe
 
-    precisions = precision or [Precision.FP32]
+    precisions = precision or DEFAULT_PRECISIONS
     manifest = make_bundle(find_recipe(recipe), out, fusion=fusion, precisions=precisions, weights=weights)
     size_mb = sum(entry.size_bytes for entry in manifest.files) / 1e6
     plain_console().print(f"bundle {manifest.name} ({size_mb:.0f} MB, dim {manifest.dim}) at {out}")

@@ -24,7 +24,7 @@ PARITY_FILE = "parity.json"
 MAX_ABS = 1e-4
 LEAST_COSINE = 0.9995
 MAX_VARIANCE = 1e-5
-_ROWS_OF_A_BATCH = 16
+_ROWS_OF_A_BATCH = 4
 
 
 class Finding(Config):

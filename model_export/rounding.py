@@ -103,7 +103,8 @@ def scales(matrix: FloatArray, what: Scaled) -> FloatArray:
 def quantize(matrix: FloatArray, what: Scaled) -> npt.NDArray[np.int8]:
     """Round to whole steps; -128 is not used, so that zero is exact and the range symmetric."""
     steps = np.expand_dims(scales(matrix, what), _along(what))
-    return np.clip(np.rint(matrix / steps), -127, 127).astype(np.int8)
+    rounded: npt.NDArray[np.int8] = np.clip(np.rint(matrix / steps), -127, 127).astype(np.int8)
+    return rounded
 
 
 def _along(what: Scaled) -> int:

@@ -9,7 +9,7 @@ import pytest
 from infembed.cli import main
 from infembed.inputs import Fusion
 from tests.command_line import Command, Ended
-from tests.tiny import make_tiny_bundle
+from tests.tiny import make_precise_bundle, make_tiny_bundle
 
 
 @pytest.fixture(autouse=True)
@@ -30,6 +30,12 @@ def any_tiny_bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.Tem
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny real bundle with the default fusion."""
     return make_tiny_bundle(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def precise_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny real bundle with the default fusion and every precision."""
+    return make_precise_bundle(tmp_path_factory.mktemp("precise"))
 
 
 @pytest.fixture

@@ -67,6 +67,14 @@ def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: i
     return make_bundle(make_checkpoint(directory / "checkpoint", seed=seed), directory, fusion=fusion)
 
 
+def make_precise_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX) -> Path:
+    """Write a tiny bundle that has every precision; recipe and checkpoint lie beside it."""
+    checkpoint = make_checkpoint(directory / "checkpoint")
+    bundle = make_bundle(checkpoint, directory, fusion=fusion, precisions=tuple(Precision))
+    make_recipe(checkpoint, directory, bundle)
+    return bundle
+
+
 def base_weights(checkpoint: Path) -> BaseWeights:
     """Name a checkpoint as the base of a recipe; no package carries it."""
     return BaseWeights(

@@ -72,12 +72,11 @@ class BertFamily:
 
     def encode(self, encoder: PreTrainedModel, ids_BT: Tensor, positions_BT: Tensor, mask: Tensor) -> Tensor:
         positions = positions_BT + self._first_position(encoder.config)
-        # A pack may be longer than the position table; without segments given, transformers cuts them from one as long.
         output = encoder(
             input_ids=ids_BT,
             attention_mask=mask.long(),
             position_ids=positions,
-            token_type_ids=torch.zeros_like(ids_BT),
+            token_type_ids=torch.zeros_like(ids_BT),  # its own end at the last position, packs of short texts go on
         )
         states: Tensor = output.last_hidden_state
         return states

@@ -8,6 +8,7 @@ import pytest
 from evaluation.gate import Policy, Verdict, decide
 from evaluation.report import Measure, Report, load_report, save_report
 from evaluation.suites.layout import Suite
+from infembed.bundle import Precision
 from infembed.errors import AlteredArtefactError, BadInputError, NonFiniteError
 from tests.evaluation.gated import IMPROVE, MAINTAIN, check_of, failing, shifted
 from tests.evaluation.models import (
@@ -48,6 +49,15 @@ def test_the_champion_is_no_improvement_on_itself_even_when_noise_says_so(champi
     """A service that answers differently each time must not be promoted over itself."""
     lucky = shifted(champion, Measure.P_MRR, 0.1).model_copy(update={"model": champion.model})
     assert failing(decide(champion, lucky, IMPROVE)) == {"candidate"}
+
+
+def test_another_precision_of_the_champion_is_another_candidate(champion: Report) -> None:
+    int8 = champion.model_copy(update={"model": champion.model.model_copy(update={"precision": Precision.INT8})})
+    decision = decide(champion, int8, Policy())
+    (check,) = [check for check in decision.checks if check.name == "candidate"]
+    assert check.verdict is Verdict.PASS
+    assert "in fp32, candidate" in check.reason
+    assert decision.candidate_precision is Precision.INT8
 
 
 def test_the_champion_maintains_itself(champion: Report) -> None:

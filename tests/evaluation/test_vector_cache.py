@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from evaluation.vector_cache import CachedEncoder
+from infembed.bundle import Precision
 from infembed.errors import BadArtefactError, NonFiniteError
 from infembed.inputs import InputType, TextInput
 from infembed.vectors import FloatArray
@@ -56,6 +57,17 @@ def test_another_document_tower_is_encoded_again(tmp_path: Path) -> None:
     other = HashingEncoder(fingerprint="e" * 64)
     CachedEncoder(other, MODEL, tmp_path).encode_documents(TEXTS)
     assert sorted(other.encoded) == sorted(TEXTS)
+
+
+def test_another_precision_shares_neither_documents_nor_queries(tmp_path: Path) -> None:
+    """Digest and document fingerprint are the bundle's and the same for all its precisions."""
+    queries = [_query("bread")]
+    for precision in (Precision.FP32, Precision.INT8):
+        encoder = CountingEncoder()
+        cached = CachedEncoder(encoder, MODEL, tmp_path, precision=precision)
+        cached.encode_documents(TEXTS)
+        cached.encode_queries(queries)
+        assert sorted(encoder.encoded) == sorted([*TEXTS, "bread"])
 
 
 @pytest.mark.parametrize(

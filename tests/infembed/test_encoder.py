@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infembed.artefacts import describe_file
-from infembed.bundle import Bundle
-from infembed.encoder import OnnxEncoder, pad, plan_batches
-from infembed.errors import AlteredArtefactError
+from infembed.bundle import Bundle, Precision
+from infembed.encoder import OnnxEncoder, _session_options, pad, plan_batches
+from infembed.errors import AlteredArtefactError, BadConfigError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.manifests import sealed
 
@@ -87,6 +87,38 @@ def test_padding_marks_real_tokens() -> None:
     ids, mask = pad([(5, 6), (), (7,)])
     assert ids.tolist() == [[5, 6], [0, 0], [7, 0]]
     assert mask.tolist() == [[1, 1], [0, 0], [1, 0]]
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP16])
+def test_another_precision_of_a_bundle_can_be_loaded(precise_bundle: Path, precision: Precision) -> None:
+    queries = [TextInput("bread dough", InputType.QUERY, "for a child"), TextInput("bike chain", InputType.QUERY)]
+    encoder = OnnxEncoder.open(precise_bundle, precision=precision)
+    wanted = OnnxEncoder.open(precise_bundle)
+    assert encoder.document_fingerprint == wanted.document_fingerprint
+    assert (encoder.encode_queries(queries) * wanted.encode_queries(queries)).sum(axis=1).min() > 0.99
+
+
+def test_a_precision_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(BadConfigError, match="has precision fp32, int8, not fp16; choose one it has"):
+        OnnxEncoder.open(tiny_bundle, precision=Precision.FP16)
+
+
+@pytest.mark.parametrize(("has_vnni", "exact"), [(True, "0"), (False, "1")])
+def test_processors_without_vnni_add_products_up_exactly(
+    monkeypatch: pytest.MonkeyPatch, has_vnni: bool, exact: str
+) -> None:
+    monkeypatch.setattr("infembed.encoder.has_vnni", lambda: has_vnni)
+    assert _session_options(1).get_session_config_entry("session.x64quantprecision") == exact
+
+
+def test_both_ways_to_add_up_products_give_the_same_vectors(
+    monkeypatch: pytest.MonkeyPatch, precise_bundle: Path
+) -> None:
+    found = []
+    for has_vnni in (True, False):
+        monkeypatch.setattr("infembed.encoder.has_vnni", lambda has=has_vnni: has)
+        found.append(OnnxEncoder.open(precise_bundle, precision=Precision.INT8).encode_documents(["bread", "road"]))
+    np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
 
 def _reseal(bundle: Path, change: Callable[[dict[str, Any]], None], *, altered: str | None = None) -> None:

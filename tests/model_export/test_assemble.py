@@ -14,6 +14,7 @@ from infembed.manifests import read_sealed
 from model_export.assemble import DEFAULT_RECIPE, assemble, find_recipe
 from model_export.bundle_writer import MadeFrom
 from model_export.graphs import write_graphs
+from model_export.precision import convert_graphs
 from model_export.recipe import write_recipe
 from tests.tiny import base_weights, make_bundle, make_checkpoint, make_recipe, make_tiny_bundle
 
@@ -106,6 +107,11 @@ def test_an_unknown_recipe_lists_the_known_ones() -> None:
         find_recipe("no-such-model")
 
 
+def test_a_precision_the_recipe_lacks_is_refused(made: Path) -> None:
+    with pytest.raises(BadConfigError, match="recipe recipe has precisions fp32, not int8"):
+        assemble(made / "recipe", made / "again", precisions=[Precision.INT8], weights=made / "checkpoint")
+
+
 @pytest.mark.parametrize("fusion", list(Fusion))
 def test_the_recipe_in_the_repository_is_what_the_code_writes(fusion: Fusion) -> None:
     kept = find_recipe(DEFAULT_RECIPE) / fusion
@@ -113,8 +119,17 @@ def test_the_recipe_in_the_repository_is_what_the_code_writes(fusion: Fusion) ->
     blueprint = MadeFrom.model_validate(manifest.made_from).blueprint
     assert blueprint.fusion is fusion
     digests = {entry.name: entry.sha256 for entry in manifest.files}
-    for name, model in write_graphs(blueprint).models.items():
-        assert hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest() == digests[f"fp32/{name}.onnx"]
+    graphs = write_graphs(blueprint)
+    models = {f"{name}.onnx": model for name, model in graphs.models.items()}
+    assert manifest.precisions == tuple(Precision)
+    for precision in Precision:
+        is_base = precision is Precision.FP32
+        written = models if is_base else convert_graphs(models, graphs.layout, precision).graphs
+        for name, model in written.items():
+            assert (
+                hashlib.sha256(model.SerializeToString(deterministic=True)).hexdigest()
+                == digests[f"{precision}/{name}"]
+            )
 
 
 def test_a_copied_bundle_is_the_same_bundle(made: Path, tmp_path: Path) -> None:

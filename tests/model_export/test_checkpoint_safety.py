@@ -10,7 +10,7 @@ from model_export.checkpoint_safety import open_safely
 from tests.tiny import make_checkpoint
 
 
-def _with(checkpoint: Path, file: str = "config.json", **changes: object) -> Path:
+def _with(checkpoint: Path, changes: dict[str, object], file: str = "config.json") -> Path:
     path = checkpoint / file
     path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
     return checkpoint
@@ -18,7 +18,7 @@ def _with(checkpoint: Path, file: str = "config.json", **changes: object) -> Pat
 
 @pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
 def test_code_that_lies_with_a_checkpoint_is_refused(tmp_path: Path, file: str) -> None:
-    checkpoint = _with(make_checkpoint(tmp_path), file, auto_map={"AutoModel": "modeling.Model"})
+    checkpoint = _with(make_checkpoint(tmp_path), {"auto_map": {"AutoModel": "modeling.Model"}}, file)
     with pytest.raises(UntrustedArtefactError, match=rf"{file} has auto_map"):
         open_safely(checkpoint)
 
@@ -47,7 +47,7 @@ def test_what_the_graphs_do_not_describe_is_refused_by_name(
     tmp_path: Path, changes: dict[str, object], words: str
 ) -> None:
     with pytest.raises(MismatchedArtefactError, match=words):
-        open_safely(_with(make_checkpoint(tmp_path), **changes))
+        open_safely(_with(make_checkpoint(tmp_path), changes))
 
 
 @pytest.mark.parametrize("contents", ["{", "[]", "[" * 100_000])

@@ -5,10 +5,10 @@ import pytest
 
 from infembed.bundle import Bundle, Precision, Tower
 from infembed.encoder import OnnxEncoder
-from infembed.errors import BadConfigError
+from infembed.errors import BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.vectors import FloatArray
-from model_export.assemble import assemble
+from model_export.assemble import DEFAULT_RECIPE, assemble, find_recipe
 from model_export.precision import convert
 from tests.tiny import DEMO_TEXT, WORDS, Trained, make_bundle, make_checkpoint
 
@@ -48,11 +48,44 @@ def test_vectors_stay_close_to_those_of_float32(
 
 @pytest.mark.parametrize("precision", CONVERTED)
 def test_a_text_has_the_same_vector_alone_and_in_a_batch(any_precise_bundle: Path, precision: Precision) -> None:
-    """A batch-wide scale would move the short texts beside a long one by more than this."""
+    """With one scale for a batch, or sums in another order, int8 would move vectors a hundred times as far."""
     encoder = OnnxEncoder.open(any_precise_bundle, precision=precision, n_threads=1)
-    alone = np.concatenate([encoder.encode_texts([text]) for text in TEXTS])
+    instructed = [
+        TextInput(f"how {word}", InputType.QUERY, " ".join(WORDS[:length])) for length, word in enumerate(WORDS[:30])
+    ]
+    batch = encoder.tokenizer.tokenize([*TEXTS, *instructed])
+    alone = np.concatenate([encoder.encode([item]) for item in batch])
     tolerance = 2e-3 if precision is Precision.FP16 else 1e-5
-    np.testing.assert_allclose(encoder.encode_texts(TEXTS), alone, atol=tolerance)
+    np.testing.assert_allclose(encoder.encode(batch), alone, atol=tolerance)
+
+
+@pytest.fixture(scope="module")
+def real_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The default bundle in every precision; skips where the base weights are not installed."""
+    path = tmp_path_factory.mktemp("real") / "bundle"
+    try:
+        assemble(find_recipe(DEFAULT_RECIPE), path, precisions=tuple(Precision))
+    except MissingArtefactError as error:
+        pytest.skip(str(error))
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("precision", "least_cosine"), [(Precision.INT8, 0.99), (Precision.FP16, 0.9995)])
+def test_the_default_bundle_stays_close_and_does_not_depend_on_the_batch(
+    real_bundle: Path, precision: Precision, least_cosine: float
+) -> None:
+    """Six layers are enough for one bit to reach every value: a tiny model would not show it."""
+    words = DEMO_TEXT.split()
+    queries = [
+        TextInput(f"how to {word}", InputType.QUERY, " ".join(words[: n % 30])) for n, word in enumerate(words * 2)
+    ]
+    encoder = OnnxEncoder.open(real_bundle, precision=precision)
+    batch = encoder.encode_texts(queries)
+    wanted = OnnxEncoder.open(real_bundle).encode_texts(queries)
+    assert (batch * wanted).sum(axis=1).min() > least_cosine
+    alone = np.concatenate([encoder.encode_texts([query]) for query in queries])
+    np.testing.assert_allclose(batch, alone, atol=1e-3 if precision is Precision.FP16 else 1e-5)
 
 
 @pytest.mark.parametrize("precision", CONVERTED)

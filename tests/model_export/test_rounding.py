@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,10 @@ from infembed.errors import MismatchedArtefactError
 from infembed.vectors import FloatArray
 from infembed.weightfile import WEIGHTS_FILE, StoredTensor, map_tensors, place, write_layout
 from model_export.rounding import Scaled, fp16_layout, int8_layout, quantize, scales, write_rounded
+
+
+def _floats(values: Sequence[float | Sequence[float]]) -> FloatArray:
+    return np.array(values, dtype=np.float32)
 
 
 def _folder(directory: Path, tensors: dict[str, FloatArray]) -> tuple[StoredTensor, ...]:
@@ -22,13 +27,13 @@ def _folder(directory: Path, tensors: dict[str, FloatArray]) -> tuple[StoredTens
 
 def test_each_column_has_its_own_step_and_reaches_127() -> None:
     matrix = np.array([[1, -254], [-0.5, 127]], dtype=np.float32)
-    np.testing.assert_array_equal(scales(matrix, Scaled.COLUMNS), np.float32([1 / 127, 2]))
+    np.testing.assert_array_equal(scales(matrix, Scaled.COLUMNS), _floats([1 / 127, 2]))
     np.testing.assert_array_equal(quantize(matrix, Scaled.COLUMNS), [[127, -127], [-64, 64]])
 
 
 def test_each_row_of_a_table_has_its_own_step() -> None:
     table = np.array([[1, -0.5], [0, 0]], dtype=np.float32)
-    np.testing.assert_array_equal(scales(table, Scaled.ROWS), np.float32([1 / 127, 1]))
+    np.testing.assert_array_equal(scales(table, Scaled.ROWS), _floats([1 / 127, 1]))
     np.testing.assert_array_equal(quantize(table, Scaled.ROWS), [[127, -64], [0, 0]])
 
 
@@ -41,7 +46,7 @@ def test_rounding_moves_no_value_by_more_than_half_a_step(what: Scaled) -> None:
 
 
 def test_a_layout_decides_what_becomes_of_each_tensor(tmp_path: Path) -> None:
-    matrix, bias = np.float32([[1, -2], [0.5, 4]]), np.float32([0.1, 0.2])
+    matrix, bias = _floats([[1, -2], [0.5, 4]]), _floats([0.1, 0.2])
     source = _folder(tmp_path / "fp32", {"matrix": matrix, "bias": bias})
     (tmp_path / "int8").mkdir()
     write_layout(tmp_path / "int8", int8_layout(source, {"matrix": Scaled.COLUMNS}))
@@ -53,11 +58,11 @@ def test_a_layout_decides_what_becomes_of_each_tensor(tmp_path: Path) -> None:
 
 
 def test_float16_halves_every_tensor(tmp_path: Path) -> None:
-    source = _folder(tmp_path / "fp32", {"matrix": np.float32([[1, 1 / 3]])})
+    source = _folder(tmp_path / "fp32", {"matrix": _floats([[1, 1 / 3]])})
     (tmp_path / "fp16").mkdir()
     write_layout(tmp_path / "fp16", fp16_layout(source))
     write_rounded(tmp_path / "fp32", tmp_path / "fp16")
-    np.testing.assert_array_equal(map_tensors(tmp_path / "fp16")["matrix"], np.float16([[1, 1 / 3]]))
+    np.testing.assert_array_equal(map_tensors(tmp_path / "fp16")["matrix"], _floats([[1, 1 / 3]]).astype(np.float16))
 
 
 @pytest.mark.parametrize(("name", "shape"), [("absent", (2, 2)), ("matrix", (3, 2))])

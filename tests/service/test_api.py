@@ -315,6 +315,7 @@ def test_info_names_model_limits_and_collections(client: TestClient) -> None:
     info = client.get("/info").json()
     assert (info["dim"], info["fusion"], info["max_client_batch_size"]) == (32, "prefix", 8)
     assert info["collections"]["words"]["documents"] == len(TEXTS)
+    assert (info["precision"], info["model_dtype"]) == ("fp32", "float32")
     assert len(info["document_fingerprint"]) == len(info["probes"]["sha256"]) == 64
 
 
