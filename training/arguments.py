@@ -20,6 +20,11 @@ def training_arguments(config: TrainConfig, out: Path) -> TrainingArguments:
     if steps.precision is Arithmetic.FP16 and not has_gpu:
         raise BadConfigError("precision fp16 needs a GPU and there is none here; choose bf16 or fp32")
     arguments = _arguments(config, steps, out, has_gpu=has_gpu)
+    if steps.rows_per_step < arguments.world_size:
+        raise BadConfigError(
+            f"steps.rows_per_step = {steps.rows_per_step} leaves some of {arguments.world_size} processes without a "
+            "row; raise it, or start fewer"
+        )
     arguments._n_gpu = min(arguments.n_gpu, 1)  # several GPUs are torchrun's; never DataParallel
     return arguments
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from infembed import version
 from infembed.artefacts import FileEntry, describe_file, new_directory, verify_files
 from infembed.config import Config, parse_json
-from infembed.errors import AlteredArtefactError, MismatchedArtefactError, MissingArtefactError
+from infembed.errors import AlteredArtefactError, MismatchedArtefactError, MissingArtefactError, StorageError
 from training.config import ModelConfig
 from training.lora import factors, load_factors
 from training.model import InfEmbed, open_model
@@ -48,7 +48,7 @@ def save_checkpoint(
     is_lora = model.config.lora is not None
     file = _FACTORS_FILE if is_lora else _WEIGHTS_FILE
     with new_directory(out) as directory:
-        save_file(_trained(model), directory / file)
+        _write(_trained(model), directory / file)
         manifest = CheckpointManifest(
             name=name,
             model=model.config,
@@ -59,6 +59,13 @@ def save_checkpoint(
         )
         (directory / CHECKPOINT_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as error:  # it words a full disk in its own way
+        raise StorageError(f"{path} cannot be written: {error}; free some space and run the command again") from error
 
 
 def read_manifest(path: Path) -> CheckpointManifest:

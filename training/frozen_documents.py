@@ -64,7 +64,7 @@ def _read(directory: Path, dim: int) -> dict[str, FloatArray]:
     found: dict[str, FloatArray] = {}
     for path in sorted(directory.glob("*.npz")):
         try:
-            with np.load(path) as data:
+            with path.open("rb") as file, np.load(file) as data:
                 keys, vectors = data["keys"].tolist(), data["vectors"]
         except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error):
             _log.warning("%s is damaged, its documents are encoded again", path)

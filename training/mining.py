@@ -132,7 +132,8 @@ def _read(path: Path, *, shape: tuple[int, int]) -> Places | None:
     if not path.is_file():
         return None
     try:
-        found: Places = np.load(path)
+        with path.open("rb") as file:
+            found: Places = np.load(file)
     except (OSError, EOFError, ValueError):
         _log.warning("%s is damaged and is mined again", path)
         return None

@@ -4,7 +4,8 @@ batch of a step -> tokens -> unit vectors -> loss; every so often a dev score an
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from transformers import PrinterCallback, Trainer, TrainerCallback, TrainerContr
 
 from evaluation.suites.layout import Suite
 from infembed.artefacts import write_atomically
-from infembed.errors import NonFiniteError
+from infembed.errors import NonFiniteError, StorageError
 from infembed.inputs import TextInput
 from training.arguments import BEST, training_arguments
 from training.checkpoint import restore, save_checkpoint
@@ -206,6 +207,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]
             dimensions=self._config.loss.dimensions,
         )
 
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        with _writing(output_dir):
+            super()._save_optimizer_and_scheduler(output_dir)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        with _writing(output_dir):
+            super()._save_rng_state(output_dir)
+
     def _rotate_checkpoints(self, use_mtime: bool = False, output_dir: str | None = None) -> None:
         """Remove all but the best and the last; their steps say which is older, file times may not."""
         super()._rotate_checkpoints(use_mtime=False, output_dir=output_dir)
@@ -236,6 +245,17 @@ class _Points(TrainerCallback):  # type: ignore[misc]
         if control.should_evaluate:
             control.should_log = True
         return control
+
+
+@contextmanager
+def _writing(directory: str) -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # torch words a full disk in its own way
+        raise StorageError(
+            f"{directory} cannot be written: {' '.join(str(error).split())[:300]}; free some space, and the same "
+            "command goes on from the last whole checkpoint"
+        ) from error
 
 
 def _unpack(batches: list[PairBatch]) -> dict[str, PairBatch]:

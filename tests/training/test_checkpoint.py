@@ -5,10 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from infembed.bundle import Tower
-from infembed.errors import AlteredArtefactError, MismatchedArtefactError, MissingArtefactError
+from infembed.errors import AlteredArtefactError, MismatchedArtefactError, MissingArtefactError, StorageError
 from infembed.inputs import TextInput
 from tests.tiny import make_checkpoint
 from tests.training.toy import toy_config, toy_model
@@ -42,8 +43,10 @@ def save(model: InfEmbed, out: Path) -> Path:
     return out
 
 
-@pytest.mark.parametrize("tower", list(Tower))
-@pytest.mark.parametrize("lora", [LoraConfig(rank=4, alpha=8), None])
+@pytest.mark.parametrize(
+    ("lora", "tower"),
+    [(LoraConfig(rank=4, alpha=8), tower) for tower in Tower] + [(None, Tower.SHARED), (None, Tower.FROZEN)],
+)
 def test_loaded_model_encodes_as_the_saved_one(tmp_path: Path, lora: LoraConfig | None, tower: Tower) -> None:
     model = changed_model(tmp_path, lora=lora, tower=tower)
     loaded = load_checkpoint(save(model, tmp_path / "saved"))
@@ -52,6 +55,17 @@ def test_loaded_model_encodes_as_the_saved_one(tmp_path: Path, lora: LoraConfig 
     manifest = read_manifest(tmp_path / "saved")
     assert manifest.made_from == {"rows": 3}
     assert manifest.model == model.config
+
+
+def test_full_disk_is_one_sentence_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+    model = changed_model(tmp_path)
+    monkeypatch.setattr("training.checkpoint.save_file", full)
+    with pytest.raises(StorageError, match=r"factors.safetensors cannot be written: I/O error: .*; free some space"):
+        save(model, tmp_path / "out" / "saved")
+    assert not list((tmp_path / "out").iterdir())
 
 
 def test_checkpoint_of_factors_is_small(tmp_path: Path) -> None:

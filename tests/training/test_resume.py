@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import Trainer
 
 from evaluation.registry.mlflow_library import MlflowClient
 from infembed.bundle import Tower
-from infembed.errors import MismatchedArtefactError
+from infembed.errors import MismatchedArtefactError, StorageError
 from tests.tiny import make_checkpoint
 from tests.training.toy import losses, read_curve, toy_config, toy_model, toy_rows, toy_steps, write_rows
 from training.config import LoraConfig, TrainConfig
@@ -134,6 +135,23 @@ def other_dev(directory: Path) -> None:
 def other_base(directory: Path) -> None:
     shutil.rmtree(directory / "base")
     make_checkpoint(directory / "base", seed=5)
+
+
+def full(*_: object, **__: object) -> None:
+    """Fail as torch does where the disk is full."""
+    raise RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 64 vs 0")
+
+
+@pytest.mark.parametrize("method", ["_save_optimizer_and_scheduler", "_save_rng_state"])
+def test_full_disk_is_one_sentence_and_the_run_goes_on_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    config = toy_config(tmp_path, steps=toy_steps(max_steps=1))
+    with monkeypatch.context() as patched:
+        patched.setattr(Trainer, method, full)
+        with pytest.raises(StorageError, match=r"checkpoint-1 cannot be written: .*; free some space, and the same"):
+            go_on(tmp_path, config)
+    assert go_on(tmp_path, config).n_steps == 1
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import EarlyStoppingCallback
+from transformers import EarlyStoppingCallback, TrainingArguments
 from typer.testing import CliRunner
 
 from evaluation.registry.mlflow_library import MlflowClient
@@ -311,6 +311,13 @@ def test_sources_may_have_names_that_mlflow_does_not_take(tmp_path: Path) -> Non
     run(config.model_copy(update={"data": data}), tmp_path, tracking=Tracking(uri))
     (found,) = tracked(uri)
     assert found.data.params["data.shares"] == "{'tøy#1': 1.0}"
+
+
+def test_more_processes_than_rows_in_a_step_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TrainingArguments, "world_size", 9)
+    with pytest.raises(BadConfigError, match="rows_per_step = 8 leaves some of 9 processes without a row; raise it"):
+        run(toy_config(tmp_path), tmp_path)
+    assert not (tmp_path / "run").exists()
 
 
 def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
