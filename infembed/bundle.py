@@ -149,12 +149,16 @@ class Bundle:
                 require_safe_graph(path / name)
         return cls(path=path, manifest=manifest, digest=hashlib.sha256(raw).hexdigest())
 
-    def graph_path(self, graph: GraphName, precision: Precision) -> Path:
-        """Return the file of a graph, refusing a precision the bundle lacks."""
+    def folder(self, precision: Precision) -> Path:
+        """Return the folder of a precision's graphs and weights, refusing one the bundle lacks."""
         if precision not in self.manifest.precisions:
             have = ", ".join(self.manifest.precisions)
             raise BadConfigError(f"bundle {self.path} has precision {have}, not {precision}; choose one it has")
-        return self.path / precision / f"{graph}.onnx"
+        return self.path / precision
+
+    def graph_path(self, graph: GraphName, precision: Precision) -> Path:
+        """Return the file of a graph, refusing a precision the bundle lacks."""
+        return self.folder(precision) / f"{graph}.onnx"
 
     @property
     def graphs_to_load(self) -> list[GraphName]:

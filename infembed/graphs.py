@@ -34,15 +34,17 @@ class Graph(Protocol):
 
 
 class PlainGraph:
-    """Runs any shape; ONNX Runtime allocates what it needs."""
+    """Runs any shape; ONNX Runtime allocates what it needs. Feeds take the graph's types: states may be float16."""
 
     def __init__(self, session: ort.InferenceSession, options: ort.RunOptions | None = None) -> None:
         self._session = session
         self._options = options
+        self._dtypes = {node.name: _DTYPES[node.type] for node in session.get_inputs()}
         self.inputs = _shapes(session)
 
     def run(self, feeds: Feeds) -> FloatArray:
-        (value,) = self._session.run(None, dict(feeds), self._options)
+        typed = {name: array.astype(self._dtypes[name], copy=False) for name, array in feeds.items()}
+        (value,) = self._session.run(None, typed, self._options)
         return np.asarray(value, dtype=np.float32)
 
 

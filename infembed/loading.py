@@ -75,7 +75,7 @@ def load_graphs(
     """Open the sessions of a bundle; `footprint` and `n_threads` concern the processor alone."""
     if provider.on_gpu:
         return _on_gpu(bundle, precision, provider)
-    weights = map_weights(bundle.path / precision)
+    weights = map_weights(bundle.folder(precision))
     graphs: dict[GraphName, Graph] = {}
     for name in sessions_to_open(bundle, footprint):
         packs = footprint is Footprint.FAST or name is not GraphName.INSTRUCTION

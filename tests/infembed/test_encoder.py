@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 
 from infembed.artefacts import describe_file
 from infembed.bundle import Bundle, Precision
-from infembed.encoder import OnnxEncoder, _session_options, pad, plan_batches
+from infembed.encoder import OnnxEncoder, pad, plan_batches
 from infembed.errors import AlteredArtefactError, BadConfigError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.manifests import sealed
+from infembed.sessions import session_options
 
 TOLERANCE = 1e-5
 INSTRUCTIONS = [None, "no yeast", "only for a child and not with salt", "expert guide", "no yeast"]
@@ -99,7 +100,7 @@ def test_another_precision_of_a_bundle_can_be_loaded(precise_bundle: Path, preci
 
 
 def test_a_precision_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(BadConfigError, match="has precision fp32, int8, not fp16; choose one it has"):
+    with pytest.raises(BadConfigError, match="has precision fp32, not fp16; choose one it has"):
         OnnxEncoder.open(tiny_bundle, precision=Precision.FP16)
 
 
@@ -107,8 +108,8 @@ def test_a_precision_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
 def test_processors_without_vnni_add_products_up_exactly(
     monkeypatch: pytest.MonkeyPatch, has_vnni: bool, exact: str
 ) -> None:
-    monkeypatch.setattr("infembed.encoder.has_vnni", lambda: has_vnni)
-    assert _session_options(1).get_session_config_entry("session.x64quantprecision") == exact
+    monkeypatch.setattr("infembed.sessions.has_vnni", lambda: has_vnni)
+    assert session_options(1).get_session_config_entry("session.x64quantprecision") == exact
 
 
 def test_both_ways_to_add_up_products_give_the_same_vectors(
@@ -116,7 +117,7 @@ def test_both_ways_to_add_up_products_give_the_same_vectors(
 ) -> None:
     found = []
     for has_vnni in (True, False):
-        monkeypatch.setattr("infembed.encoder.has_vnni", lambda has=has_vnni: has)
+        monkeypatch.setattr("infembed.sessions.has_vnni", lambda has=has_vnni: has)
         found.append(OnnxEncoder.open(precise_bundle, precision=Precision.INT8).encode_documents(["bread", "road"]))
     np.testing.assert_allclose(found[0], found[1], atol=1e-6)
 
