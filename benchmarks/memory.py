@@ -3,8 +3,9 @@
     python benchmarks/memory.py --bundle .cache/bundle
     python benchmarks/memory.py --bundle .cache/bundle --speed
 
-Memory is Rss of /proc/self/smaps_rollup: Pss would count a bundle that other processes map by halves. Time is processor
-time of one thread, layouts in turn, as the median of the ratios within a turn: other work on the cores hits all alike.
+Memory is Rss of /proc/self/smaps_rollup (Pss would count a bundle that other processes map by halves), and of it what
+is private: the rest are clean pages of files, which the kernel takes back when short and processes share. Time is
+processor time of one thread, layouts in turn, as the median of the ratios within a turn: other work hits all alike.
 """
 
 import argparse
@@ -87,69 +88,80 @@ def main() -> None:
         compare_memory(arguments.bundle)
 
 
+class Resident(NamedTuple):
+    """Megabytes of a process: all of them, and those that no file backs."""
+
+    total: float
+    private: float
+
+
 def compare_memory(bundle: Path) -> None:
-    print("| MB resident (ratio to the document graph alone) | loaded | after 1 x 16 tokens | after 32 x 128 |")
+    print("| MB resident, private (ratios to the document graph alone) | loaded | 1 x 16 tokens ran | 32 x 128 ran |")
     print("|---|---:|---:|---:|")
-    alone: dict[str, float] = {}
+    alone: dict[str, Resident] = {}
     for name in LAYOUTS:
         points = _in_new_process(bundle, name)
         alone = alone or points
-        cells = [f"{mb:.0f} ({mb / alone[point]:.2f})" for point, mb in points.items() if point != "idle"]
+        cells = [_cell(found, alone[point]) for point, found in points.items() if point != "idle"]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    print(f"\nBefore any graph is loaded: {alone['idle']:.0f} MB.")
+    print(f"\nBefore any graph is loaded: {alone['idle'].total:.0f}, {alone['idle'].private:.0f}.")
 
 
-def _in_new_process(bundle: Path, layout: str) -> dict[str, float]:
+def _cell(found: Resident, alone: Resident) -> str:
+    ratios = f"{found.total / alone.total:.2f}, {found.private / alone.private:.2f}"
+    return f"{found.total:.0f}, {found.private:.0f} ({ratios})"
+
+
+def _in_new_process(bundle: Path, layout: str) -> dict[str, Resident]:
     command = [sys.executable, __file__, "--bundle", bundle, "--layout", layout]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    return {point: Resident(*found) for point, found in json.loads(done.stdout).items()}
 
 
-def measure(bundle: Bundle, load: Load) -> dict[str, float]:
-    """Return resident MB at four points of a process's life."""
+def measure(bundle: Bundle, load: Load) -> dict[str, Resident]:
+    """Return what is resident at four points of a process's life."""
     tokenizer = BundleTokenizer.open(bundle)
-    points = {"idle": _resident_mb()}
+    points = {"idle": _resident()}
     graphs = load(bundle)
-    points["loaded"] = _resident_mb()
-    rng = np.random.default_rng(SEED)
+    points["loaded"] = _resident()
     for rows, tokens in (SHAPES[0], SHAPES[-1], SHAPES[-1]):
-        _run_every_path(graphs, rng, rows, tokens)
-        points[f"{rows} x {tokens}"] = _resident_mb()
+        _run_every_path(graphs, rows, tokens)
+        points[f"{rows} x {tokens}"] = _resident()
     del tokenizer
     return points
 
 
-def _run_every_path(graphs: LoadedGraphs, rng: np.random.Generator, rows: int, tokens: int) -> None:
+def _run_every_path(graphs: LoadedGraphs, rows: int, tokens: int) -> None:
+    """Run each graph on the same tokens, so that all layouts touch the same rows of the embeddings."""
+    feeds, instruction = _tokens(rows, tokens), _tokens(1, INSTRUCTION_TOKENS)
     for name, graph in graphs.graphs.items():
-        feeds = _tokens(rng, 1, INSTRUCTION_TOKENS) if name is INSTRUCTION else _tokens(rng, rows, tokens)
-        if name is QUERY and INSTRUCTION in graphs.graphs:
-            (state,) = graphs.instruction.run(_tokens(rng, 1, INSTRUCTION_TOKENS))
-            feeds |= graphs.after([state])
-            feeds["instruction_index"] = np.zeros(rows, dtype=np.int64)
-        graph.run(feeds)
+        if name is INSTRUCTION:
+            graph.run(instruction)
+        elif name is QUERY and INSTRUCTION in graphs.graphs:
+            (state,) = graphs.instruction.run(instruction)
+            graph.run(feeds | graphs.after([state]) | {"instruction_index": np.zeros(rows, dtype=np.int64)})
+        else:
+            graph.run(feeds)
 
 
-def _tokens(rng: np.random.Generator, rows: int, tokens: int) -> Feeds:
-    ids: IntArray = rng.integers(1000, 30_000, (rows, tokens))
+def _tokens(rows: int, tokens: int) -> Feeds:
+    ids: IntArray = np.random.default_rng(SEED).integers(1000, 30_000, (rows, tokens))
     return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
-def _resident_mb() -> float:
-    for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Rss:"):
-            return float(line.split()[1]) / 1024
-    raise AssertionError("Linux writes Rss into /proc/self/smaps_rollup")
+def _resident() -> Resident:
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    kilobytes = {name: float(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    return Resident(kilobytes["Rss"] / 1024, kilobytes["Anonymous"] / 1024)
 
 
 def compare_speed(bundle: Bundle) -> None:
     """Print processor time of each way to run a document and an instruction, relative to the document graph."""
     packed = Layout((DOCUMENT, QUERY, INSTRUCTION)).load(bundle)
     unpacked = Layout((DOCUMENT, INSTRUCTION), unpacked=(DOCUMENT, INSTRUCTION)).load(bundle)
-    rng = np.random.default_rng(SEED)
     print("| relative processor time | " + " | ".join(f"{rows} x {tokens}" for rows, tokens in SHAPES) + " |")
     print("|---|" + "---:|" * len(SHAPES))
-    columns = [_ratios(_ways(packed, unpacked, _tokens(rng, *shape)), turns=TURNS[shape]) for shape in SHAPES]
+    columns = [_ratios(_ways(packed, unpacked, _tokens(*shape)), turns=TURNS[shape]) for shape in SHAPES]
     for name in columns[0]:
         print(f"| {name} | " + " | ".join(column[name] for column in columns) + " |")
 
