@@ -65,6 +65,7 @@ class OnnxEncoder:
         self._run_tokens = sys.maxsize if provider.on_gpu else _RUN_TOKENS_PER_THREAD * n_threads
         self._graphs = load_graphs(bundle, precision, provider=provider, footprint=footprint, n_threads=n_threads)
         self._require_working_graphs()
+        self._graphs.release()
 
     @classmethod
     def open(
