@@ -3,8 +3,9 @@
     python benchmarks/memory.py --bundle .cache/bundle
     python benchmarks/memory.py --bundle .cache/bundle --speed
 
-Memory is Rss of /proc/self/smaps_rollup: Pss would count a bundle that other processes map by halves. Time is processor
-time of one thread, layouts in turn, as the median of the ratios within a turn: other work on the cores hits all alike.
+Memory is Rss of /proc/self/smaps_rollup (Pss would count a bundle that other processes map by halves), and of it what
+is private: the rest are clean pages of files, which the kernel takes back when short and processes share. Time is
+processor time of one thread, layouts in turn, as the median of the ratios within a turn: other work hits all alike.
 """
 
 import argparse
@@ -21,11 +22,13 @@ import numpy as np
 import numpy.typing as npt
 
 from infembed.bundle import Bundle, GraphName, Precision
-from infembed.execution import Footprint, Provider
+from infembed.encoder import OnnxEncoder
+from infembed.execution import Footprint
 from infembed.graphs import Graph, PlainGraph
-from infembed.loading import LoadedGraphs, load_graphs
+from infembed.inputs import InputType
+from infembed.loading import LoadedGraphs
 from infembed.sessions import open_session, session_options
-from infembed.tokenization import BundleTokenizer
+from infembed.tokenization import BundleTokenizer, TokenizedInput
 from infembed.vectors import IntArray
 from infembed.weightfile import map_weights
 
@@ -34,7 +37,8 @@ TURNS = {(1, 16): 40, (8, 32): 8, (32, 128): 4}
 INSTRUCTION_TOKENS = 16
 SEED = 20261128
 Feeds = dict[str, npt.NDArray[Any]]
-Load = Callable[[Bundle], LoadedGraphs]
+Run = Callable[[int, int], None]
+Load = Callable[[Bundle], Run]
 
 
 class Layout(NamedTuple):
@@ -44,8 +48,9 @@ class Layout(NamedTuple):
     unpacked: tuple[GraphName, ...] = ()
     releases: bool = True
     patterns: bool = False
+    run_tokens: int = 1024
 
-    def load(self, bundle: Bundle) -> LoadedGraphs:
+    def open(self, bundle: Bundle) -> LoadedGraphs:
         weights = map_weights(bundle.path / Precision.FP32)
         graphs: dict[GraphName, Graph] = {}
         for name in self.graphs:
@@ -56,20 +61,56 @@ class Layout(NamedTuple):
             weights.release()
         return LoadedGraphs(graphs, weights)
 
+    def load(self, bundle: Bundle) -> Run:
+        """Return what runs each graph on the same tokens, so that all layouts touch the same embeddings."""
+        graphs = self.open(bundle)
+
+        def run(rows: int, tokens: int) -> None:
+            step = max(1, self.run_tokens // tokens)
+            batch, instruction = _tokens(rows, tokens), _tokens(1, INSTRUCTION_TOKENS)
+            for name, graph in graphs.graphs.items():
+                after: Feeds = {}
+                if name is INSTRUCTION:
+                    graph.run(instruction)
+                    continue
+                if name is QUERY:
+                    (state,) = graphs.instruction.run(instruction)
+                    after = graphs.after([state]) | {"instruction_index": np.zeros(min(step, rows), dtype=np.int64)}
+                for first in range(0, rows, step):
+                    graph.run({name: part[first : first + step] for name, part in batch.items()} | after)
+
+        return run
+
 
 def shipped(footprint: Footprint) -> Load:
-    return lambda bundle: load_graphs(bundle, Precision.FP32, provider=Provider.CPU, footprint=footprint, n_threads=1)
+    """Make the encoder as others use it, which also splits a batch into runs."""
+
+    def load(bundle: Bundle) -> Run:
+        encoder = OnnxEncoder(bundle, footprint=footprint)
+
+        def run(rows: int, tokens: int) -> None:
+            texts = [tuple(row) for row in _tokens(rows, tokens)["input_ids"].tolist()]
+            (instruction,) = [tuple(row) for row in _tokens(1, INSTRUCTION_TOKENS)["input_ids"].tolist()]
+            encoder.encode([TokenizedInput(InputType.DOCUMENT, ids) for ids in texts])
+            encoder.encode([TokenizedInput(InputType.QUERY, ids, instruction) for ids in texts])
+
+        return run
+
+    return load
 
 
 DOCUMENT, QUERY, INSTRUCTION = GraphName.DOCUMENT, GraphName.QUERY, GraphName.INSTRUCTION
 LAYOUTS: dict[str, Load] = {
     "document graph alone": Layout((DOCUMENT,)).load,
+    "document graph alone, whole batch in one run": Layout((DOCUMENT,), run_tokens=4096).load,
     "document graph alone, mapping kept": Layout((DOCUMENT,), releases=False).load,
-    "all graphs, as in 0.1 drafts": Layout((DOCUMENT, QUERY, INSTRUCTION), releases=False, patterns=True).load,
+    "all graphs, as in 0.1 drafts": Layout(
+        (DOCUMENT, QUERY, INSTRUCTION), releases=False, patterns=True, run_tokens=4096
+    ).load,
     "all graphs, instruction unpacked": Layout((DOCUMENT, QUERY, INSTRUCTION), unpacked=(INSTRUCTION,)).load,
     "all graphs, nothing packed": Layout(tuple(GraphName), unpacked=tuple(GraphName)).load,
-    "footprint fast": shipped(Footprint.FAST),
-    "footprint small": shipped(Footprint.SMALL),
+    "encoder, footprint fast": shipped(Footprint.FAST),
+    "encoder, footprint small": shipped(Footprint.SMALL),
 }
 
 
@@ -87,69 +128,67 @@ def main() -> None:
         compare_memory(arguments.bundle)
 
 
+class Resident(NamedTuple):
+    """Megabytes of a process: all of them, and those that no file backs."""
+
+    total: float
+    private: float
+
+
 def compare_memory(bundle: Path) -> None:
-    print("| MB resident (ratio to the document graph alone) | loaded | after 1 x 16 tokens | after 32 x 128 |")
+    print("| MB resident, private (ratios to the document graph alone) | loaded | 1 x 16 tokens ran | 32 x 128 ran |")
     print("|---|---:|---:|---:|")
-    alone: dict[str, float] = {}
+    alone: dict[str, Resident] = {}
     for name in LAYOUTS:
         points = _in_new_process(bundle, name)
         alone = alone or points
-        cells = [f"{mb:.0f} ({mb / alone[point]:.2f})" for point, mb in points.items() if point != "idle"]
+        cells = [_cell(found, alone[point]) for point, found in points.items() if point != "idle"]
         print(f"| {name} | " + " | ".join(cells) + " |", flush=True)
-    print(f"\nBefore any graph is loaded: {alone['idle']:.0f} MB.")
+    print(f"\nBefore any graph is loaded: {alone['idle'].total:.0f}, {alone['idle'].private:.0f}.")
 
 
-def _in_new_process(bundle: Path, layout: str) -> dict[str, float]:
+def _cell(found: Resident, alone: Resident) -> str:
+    ratios = f"{found.total / alone.total:.2f}, {found.private / alone.private:.2f}"
+    return f"{found.total:.0f}, {found.private:.0f} ({ratios})"
+
+
+def _in_new_process(bundle: Path, layout: str) -> dict[str, Resident]:
     command = [sys.executable, __file__, "--bundle", bundle, "--layout", layout]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    return found
+    return {point: Resident(*found) for point, found in json.loads(done.stdout).items()}
 
 
-def measure(bundle: Bundle, load: Load) -> dict[str, float]:
-    """Return resident MB at four points of a process's life."""
+def measure(bundle: Bundle, load: Load) -> dict[str, Resident]:
+    """Return what is resident at four points of a process's life."""
     tokenizer = BundleTokenizer.open(bundle)
-    points = {"idle": _resident_mb()}
-    graphs = load(bundle)
-    points["loaded"] = _resident_mb()
-    rng = np.random.default_rng(SEED)
+    points = {"idle": _resident()}
+    run = load(bundle)
+    points["loaded"] = _resident()
     for rows, tokens in (SHAPES[0], SHAPES[-1], SHAPES[-1]):
-        _run_every_path(graphs, rng, rows, tokens)
-        points[f"{rows} x {tokens}"] = _resident_mb()
+        run(rows, tokens)
+        points[f"{rows} x {tokens}"] = _resident()
     del tokenizer
     return points
 
 
-def _run_every_path(graphs: LoadedGraphs, rng: np.random.Generator, rows: int, tokens: int) -> None:
-    for name, graph in graphs.graphs.items():
-        feeds = _tokens(rng, 1, INSTRUCTION_TOKENS) if name is INSTRUCTION else _tokens(rng, rows, tokens)
-        if name is QUERY and INSTRUCTION in graphs.graphs:
-            (state,) = graphs.instruction.run(_tokens(rng, 1, INSTRUCTION_TOKENS))
-            feeds |= graphs.after([state])
-            feeds["instruction_index"] = np.zeros(rows, dtype=np.int64)
-        graph.run(feeds)
-
-
-def _tokens(rng: np.random.Generator, rows: int, tokens: int) -> Feeds:
-    ids: IntArray = rng.integers(1000, 30_000, (rows, tokens))
+def _tokens(rows: int, tokens: int) -> Feeds:
+    ids: IntArray = np.random.default_rng(SEED).integers(1000, 30_000, (rows, tokens))
     return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
-def _resident_mb() -> float:
-    for line in Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines():
-        if line.startswith("Rss:"):
-            return float(line.split()[1]) / 1024
-    raise AssertionError("Linux writes Rss into /proc/self/smaps_rollup")
+def _resident() -> Resident:
+    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+    kilobytes = {name: float(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
+    return Resident(kilobytes["Rss"] / 1024, kilobytes["Anonymous"] / 1024)
 
 
 def compare_speed(bundle: Bundle) -> None:
     """Print processor time of each way to run a document and an instruction, relative to the document graph."""
-    packed = Layout((DOCUMENT, QUERY, INSTRUCTION)).load(bundle)
-    unpacked = Layout((DOCUMENT, INSTRUCTION), unpacked=(DOCUMENT, INSTRUCTION)).load(bundle)
-    rng = np.random.default_rng(SEED)
+    packed = Layout((DOCUMENT, QUERY, INSTRUCTION)).open(bundle)
+    unpacked = Layout((DOCUMENT, INSTRUCTION), unpacked=(DOCUMENT, INSTRUCTION)).open(bundle)
     print("| relative processor time | " + " | ".join(f"{rows} x {tokens}" for rows, tokens in SHAPES) + " |")
     print("|---|" + "---:|" * len(SHAPES))
-    columns = [_ratios(_ways(packed, unpacked, _tokens(rng, *shape)), turns=TURNS[shape]) for shape in SHAPES]
+    columns = [_ratios(_ways(packed, unpacked, _tokens(*shape)), turns=TURNS[shape]) for shape in SHAPES]
     for name in columns[0]:
         print(f"| {name} | " + " | ".join(column[name] for column in columns) + " |")
 

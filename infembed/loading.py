@@ -52,6 +52,11 @@ class LoadedGraphs:
     def query_reads_documents(self) -> bool:
         return GraphName.DOCUMENT not in self.graphs
 
+    def release(self) -> None:
+        """Give back the pages of the weight file that loading and trying out have read."""
+        if self.weights is not None:
+            self.weights.release()
+
     def after(self, states: Sequence[FloatArray | None]) -> dict[str, npt.NDArray[Any]]:
         """Pad instruction states of different lengths into one batch, (U, ..., I, ·), with its mask, (U, I).
 
@@ -81,7 +86,6 @@ def load_graphs(
         packs = footprint is Footprint.FAST or name is not GraphName.INSTRUCTION
         options = session_options(n_threads, initializers=weights.initializers, packs_matrices=packs)
         graphs[name] = PlainGraph(open_session(bundle.graph_path(name, precision), options))
-    weights.release()
     return LoadedGraphs(graphs, weights, aligned_to=_VECTOR_LENGTH if precision is Precision.INT8 else 1)
 
 

@@ -3,12 +3,12 @@ from math import prod
 
 import onnx
 import pytest
+from model_export.bert_graphs import BertGraphs
 
 from infembed.bundle import Pooling
 from infembed.errors import MismatchedArtefactError
 from infembed.inputs import Fusion
 from infembed.onnx_runtime import ort
-from model_export.bert_graphs import BertGraphs
 from model_export.packing import pack
 from model_export.weights import BertShape
 
