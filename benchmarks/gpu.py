@@ -10,7 +10,6 @@ turn, and the median of the turns is shown.
 """
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -32,8 +31,9 @@ from infembed.graphs import BoundGraph, Graph, PlainGraph
 from infembed.loading import LoadedGraphs, load_graphs
 from infembed.sessions import open_session, require_provider, session_options
 from model_export.assemble import CHECKPOINT_FILE, find_base
+from model_export.bert import BertShape
+from model_export.blueprint import read_shape
 from model_export.recipe import minilm_base
-from model_export.weights import BertShape
 
 TURNS = 5
 INSTRUCTION_TOKENS = 16
@@ -87,7 +87,7 @@ def main() -> int:
 
 
 def measure(machine: Machine, bundle: Bundle, checkpoint: Path, arguments: argparse.Namespace) -> None:
-    shape = BertShape.from_config(json.loads((checkpoint / "config.json").read_text(encoding="utf-8")))
+    shape = _bert_shape(checkpoint)
     peak = matrix_peak(machine)
     print(f"{device_name(machine)}, {machine.precision}: one matrix product reaches {peak / 1e12:.2f} TFLOP/s\n")
     print("| way | length | rows | texts/s | FLOP/s of the peak |\n|---|---:|---:|---:|---:|")
@@ -136,10 +136,17 @@ def texts(rng: np.random.Generator, lengths: Sequence[int]) -> Feeds:
     return {"input_ids": ids, "attention_mask": mask}
 
 
+def _bert_shape(checkpoint: Path) -> BertShape:
+    shape = read_shape(checkpoint)
+    if not isinstance(shape, BertShape):
+        raise SystemExit(f"{checkpoint} is of the family {shape.family}; only BERT's operations are counted here")
+    return shape
+
+
 def flops(shape: BertShape, tokens: int, *, before: int = 0) -> float:
     """Count the multiplications and additions of the layers on one text; `before` are kept tokens it looks at too."""
     matrices = 4 * shape.dim**2 + 2 * shape.dim * shape.feed_forward_dim
-    return shape.n_layers * 2.0 * tokens * (matrices + 2 * (tokens + before) * shape.dim)
+    return float(shape.n_layers * 2 * tokens * (matrices + 2 * (tokens + before) * shape.dim))
 
 
 def documents(machine: Machine, bundle: Bundle, checkpoint: Path) -> Iterator[tuple[str, Run]]:

@@ -15,8 +15,7 @@ from infembed.inputs import Fusion, InputType
 from infembed.sessions import open_session, session_options
 from infembed.tokenization import TokenizedInput
 from infembed.vectors import FloatArray
-from model_export.recipe import TrainedFactors
-from tests.tiny import make_bundle, make_checkpoint, make_tiny_bundle
+from tests.tiny import Trained, make_bundle, make_checkpoint, make_tiny_bundle
 
 TOLERANCE = 1e-5
 WITH_STATES = [Fusion.PREFIX, Fusion.ATTENTION]
@@ -45,7 +44,7 @@ def bundle_with_states(request: pytest.FixtureRequest, tmp_path_factory: pytest.
         f"{module}.lora_A.weight": rng.normal(size=(4, 32)).astype(np.float32),
         f"{module}.lora_B.weight": rng.normal(size=(32, 4)).astype(np.float32),
     }
-    trained = TrainedFactors(factors, scale=0.5, tower=tower)
+    trained = Trained(factors, scale=0.5, tower=tower)
     return make_bundle(make_checkpoint(directory / "checkpoint"), directory, fusion=fusion, trained=trained)
 
 

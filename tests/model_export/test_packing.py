@@ -3,19 +3,26 @@ from math import prod
 
 import onnx
 import pytest
-from model_export.bert_graphs import BertGraphs
 
-from infembed.bundle import Pooling
+from infembed.bundle import GraphName, MaxTokens, Pooling
 from infembed.errors import MismatchedArtefactError
 from infembed.inputs import Fusion
 from infembed.onnx_runtime import ort
+from model_export.bert import BertShape
+from model_export.blueprint import Blueprint
+from model_export.graphs import write_graphs
 from model_export.packing import pack
-from model_export.weights import BertShape
 
 SHAPE = BertShape(
     n_layers=2, n_heads=4, dim=32, feed_forward_dim=64, vocabulary=50, n_positions=64, layer_norm_epsilon=1e-12
 )
-GRAPHS = BertGraphs(SHAPE)
+BLUEPRINT = Blueprint(
+    shape=SHAPE,
+    fusion=Fusion.PREFIX,
+    pooling=Pooling.MEAN,
+    max_tokens=MaxTokens(document=48, query=32, instruction=32),
+)
+GRAPHS = write_graphs(BLUEPRINT).models
 ON_HOST = {"Shape", "Size", "NonZero", "Range", "ConstantOfShape", "If", "Loop", "Scan", "Where", "Reshape", "Expand"}
 
 
@@ -25,14 +32,16 @@ def _operators(model: onnx.ModelProto) -> Counter[str]:
 
 @pytest.mark.parametrize("pooling", list(Pooling))
 def test_every_layer_attends_without_padding(pooling: Pooling) -> None:
-    packed = _operators(pack(BertGraphs(SHAPE, pooling).document()))
+    packed = _operators(
+        pack(write_graphs(BLUEPRINT.model_copy(update={"pooling": pooling})).models[GraphName.DOCUMENT])
+    )
     assert packed["PackedAttention"] == SHAPE.n_layers
     assert packed["RemovePadding"] == packed["RestorePadding"] == 1
     assert packed["Attention"] == 0
 
 
 def test_every_node_reads_what_another_made_before_it() -> None:
-    graph = pack(GRAPHS.document()).graph
+    graph = pack(GRAPHS[GraphName.DOCUMENT]).graph
     made = {value.name for value in (*graph.input, *graph.initializer)} | {""}
     for node in graph.node:
         assert set(node.input) <= made, node.name
@@ -42,14 +51,14 @@ def test_every_node_reads_what_another_made_before_it() -> None:
 
 def test_layers_read_packed_states_and_pooling_reads_padded_ones() -> None:
     readers = {
-        name: [node.op_type for node in pack(GRAPHS.document()).graph.node if name in node.input]
+        name: [node.op_type for node in pack(GRAPHS[GraphName.DOCUMENT]).graph.node if name in node.input]
         for name in ("packed", "restored")
     }
     assert readers == {"packed": ["PackedAttention", "SkipLayerNormalization"], "restored": ["MatMul"]}
 
 
 def test_onnx_runtime_knows_the_operators_and_has_no_kernel_for_them_on_the_processor() -> None:
-    model = pack(GRAPHS.document())
+    model = pack(GRAPHS[GraphName.DOCUMENT])
     for tensor in model.graph.initializer:
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             tensor.ClearField("external_data")
@@ -61,9 +70,9 @@ def test_onnx_runtime_knows_the_operators_and_has_no_kernel_for_them_on_the_proc
 
 def test_a_graph_without_packed_projections_is_refused() -> None:
     with pytest.raises(MismatchedArtefactError, match="no Attention node to pack; pack document.onnx"):
-        pack(GRAPHS.query(Fusion.PREFIX))
+        pack(GRAPHS[GraphName.QUERY])
 
 
 def test_text_graphs_compute_no_shapes_on_the_host_so_that_cuda_graphs_can_capture_them() -> None:
-    for model in (GRAPHS.document(), GRAPHS.instruction(Fusion.PREFIX), GRAPHS.query(Fusion.PREFIX)):
+    for model in GRAPHS.values():
         assert not ON_HOST & set(_operators(model))
