@@ -34,10 +34,16 @@ class Graph(Protocol):
 
 
 class PlainGraph:
-    """Runs any shape; ONNX Runtime allocates what it needs. Feeds take the graph's types: states may be float16."""
+    """Runs any shape; ONNX Runtime allocates what it needs. Feeds take the graph's types: states may be float16.
 
-    def __init__(self, session: ort.InferenceSession, options: ort.RunOptions | None = None) -> None:
+    `weights` are what the session's initializers point into: they are kept as long as the graph is.
+    """
+
+    def __init__(
+        self, session: ort.InferenceSession, options: ort.RunOptions | None = None, *, weights: object = None
+    ) -> None:
         self._session = session
+        self._weights = weights
         self._options = options
         self._dtypes = {node.name: _DTYPES[node.type] for node in session.get_inputs()}
         self.inputs = _shapes(session)

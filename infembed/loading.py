@@ -85,7 +85,7 @@ def load_graphs(
     for name in sessions_to_open(bundle, footprint):
         packs = footprint is Footprint.FAST or name is not GraphName.INSTRUCTION
         options = session_options(n_threads, initializers=weights.initializers, packs_matrices=packs)
-        graphs[name] = PlainGraph(open_session(bundle.graph_path(name, precision), options))
+        graphs[name] = PlainGraph(open_session(bundle.graph_path(name, precision), options), weights=weights)
     return LoadedGraphs(graphs, weights, aligned_to=_VECTOR_LENGTH if precision is Precision.INT8 else 1)
 
 
