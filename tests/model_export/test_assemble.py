@@ -96,9 +96,9 @@ def test_an_existing_directory_is_not_overwritten(made: Path) -> None:
 def test_weights_of_another_layout_are_refused(made: Path) -> None:
     path = made / "recipe" / "recipe.json"
     data = json.loads(path.read_text())
-    data["shape"]["n_layers"] = 3
+    data["shape"]["n_layers"] = 1
     path.write_text(json.dumps(data))
-    with pytest.raises(BadArtefactError, match="has no tensor 'encoder.layer.2"):
+    with pytest.raises(BadArtefactError, match=r"the layout has a tensor 'layer\.1.*that the model lacks"):
         assemble(made / "recipe", made / "again", weights=made / "checkpoint")
 
 
