@@ -19,9 +19,8 @@ from evaluation.suites.catalogue import BUILT, DEFAULT, find_suite
 from infembed.errors import MissingArtefactError
 from infembed.inputs import Fusion
 from infembed.progress import show_progress
-from model_export.assemble import assemble, find_recipe
+from model_export.assemble import BASE_RECIPE, assemble, find_recipe
 
-RECIPE = "all-minilm-l6-v2"
 SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.SHUFFLED_P_MRR, Measure.PAIRWISE, Measure.LIFT, Measure.NDCG)
 
 
@@ -58,7 +57,7 @@ def _suites(data: Path | None) -> Suites:
 def _model(fusion: Fusion, work: Path) -> ScoredModel:
     path = work / f"bundle-{fusion}"
     if not path.exists():
-        assemble(find_recipe(RECIPE), path, fusion=fusion)
+        assemble(find_recipe(BASE_RECIPE), path, fusion=fusion)
     return open_bundle(path)
 
 

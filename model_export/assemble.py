@@ -30,7 +30,9 @@ from model_export.rounding import write_rounded
 from model_export.weights import Towers, write_weights
 
 RECIPES = Path(__file__).parent / "recipes"
-DEFAULT_RECIPE = "all-minilm-l6-v2"
+DEFAULT_RECIPE = "inf-embed-mini"
+BASE_RECIPE = "all-minilm-l6-v2"
+"""The untrained base model of the default recipe, under every fusion."""
 DEFAULT_PRECISIONS = (Precision.FP32, Precision.INT8)
 RECIPE_FILE = "recipe.json"
 CHECKPOINT_FILE = "model.safetensors"

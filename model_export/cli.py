@@ -16,7 +16,7 @@ app = typer.Typer(help="Assemble and verify model bundles.", no_args_is_help=Tru
 @app.command()
 def assemble(
     out: Annotated[Path, typer.Option(help="Directory to write; must not exist.")],
-    recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "all-minilm-l6-v2",
+    recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "inf-embed-mini",
     fusion: Annotated[Fusion | None, typer.Option(help="Fusion of the bundle; default: the recipe's.")] = None,
     precision: Annotated[
         list[Precision] | None,

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from infembed.bundle import SCHEMA_VERSION, Bundle, BundleManifest, Precision
+from infembed.bundle import SCHEMA_VERSION, Bundle, BundleManifest, Precision, Tower
 from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
 from infembed.manifests import read_sealed
-from model_export.assemble import DEFAULT_RECIPE, assemble, find_recipe
+from model_export.assemble import BASE_RECIPE, DEFAULT_RECIPE, assemble, find_recipe
 from model_export.bundle_writer import MadeFrom
 from model_export.graphs import write_graphs
 from model_export.precision import convert_graphs
@@ -103,7 +103,7 @@ def test_weights_of_another_layout_are_refused(made: Path) -> None:
 
 
 def test_an_unknown_recipe_lists_the_known_ones() -> None:
-    with pytest.raises(BadConfigError, match=DEFAULT_RECIPE):
+    with pytest.raises(BadConfigError, match=BASE_RECIPE):
         find_recipe("no-such-model")
 
 
@@ -114,7 +114,7 @@ def test_a_precision_the_recipe_lacks_is_refused(made: Path) -> None:
 
 @pytest.mark.parametrize("fusion", list(Fusion))
 def test_the_recipe_in_the_repository_is_what_the_code_writes(fusion: Fusion) -> None:
-    kept = find_recipe(DEFAULT_RECIPE) / fusion
+    kept = find_recipe(BASE_RECIPE) / fusion
     manifest = read_sealed(BundleManifest, kept / "manifest.json", version=SCHEMA_VERSION, remedy="")
     blueprint = MadeFrom.model_validate(manifest.made_from).blueprint
     assert blueprint.fusion is fusion
@@ -135,3 +135,15 @@ def test_the_recipe_in_the_repository_is_what_the_code_writes(fusion: Fusion) ->
 def test_a_copied_bundle_is_the_same_bundle(made: Path, tmp_path: Path) -> None:
     copy = shutil.copytree(made / "bundle", tmp_path / "elsewhere")
     assert Bundle.open(Path(copy)).digest == Bundle.open(made / "bundle").digest
+
+
+def test_the_released_model_steers_instructions_over_the_base_models_documents() -> None:
+    base, released = (
+        read_sealed(BundleManifest, find_recipe(name) / "prefix" / "manifest.json", version=SCHEMA_VERSION, remedy="")
+        for name in (BASE_RECIPE, DEFAULT_RECIPE)
+    )
+    assert released.tower is Tower.STEERED
+    assert released.precisions == tuple(Precision)
+    assert released.document_fingerprint == base.document_fingerprint
+    size = sum(path.stat().st_size for path in find_recipe(DEFAULT_RECIPE).rglob("*") if path.is_file())
+    assert size < 10_000_000

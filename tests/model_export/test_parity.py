@@ -17,7 +17,7 @@ from infembed.errors import MissingArtefactError
 from infembed.inputs import Fusion
 from infembed.onnx_runtime import ort
 from infembed.vectors import FloatArray
-from model_export.assemble import DEFAULT_RECIPE, Recipe, assemble, find_base, find_recipe
+from model_export.assemble import BASE_RECIPE, Recipe, assemble, find_base, find_recipe
 from tests.tiny import make_checkpoint, make_tiny_bundle
 
 Ids = npt.NDArray[np.int64]
@@ -138,7 +138,7 @@ def test_a_row_without_instruction_is_the_plain_query(any_tiny_bundle: Path) -> 
 
 @pytest.fixture(scope="module")
 def real_base() -> Path:
-    recipe = parse_json(Recipe, find_recipe(DEFAULT_RECIPE) / "recipe.json")
+    recipe = parse_json(Recipe, find_recipe(BASE_RECIPE) / "recipe.json")
     try:
         return find_base(recipe.base)
     except MissingArtefactError as error:
@@ -149,7 +149,7 @@ def real_base() -> Path:
 @pytest.mark.parametrize("left", [False, True])
 def test_the_default_bundle_equals_the_original_model(real_base: Path, tmp_path: Path, left: bool) -> None:
     """200 texts of every length from 1 token to the maximum, batched and alone, pads on either side."""
-    assemble(find_recipe(DEFAULT_RECIPE), tmp_path / "bundle")
+    assemble(find_recipe(BASE_RECIPE), tmp_path / "bundle")
     encoder = OnnxEncoder.open(tmp_path / "bundle")
     model = _load(real_base)
     rng = np.random.default_rng(3)

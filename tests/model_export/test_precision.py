@@ -8,7 +8,7 @@ from infembed.encoder import OnnxEncoder
 from infembed.errors import BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.vectors import FloatArray
-from model_export.assemble import DEFAULT_RECIPE, assemble, find_recipe
+from model_export.assemble import BASE_RECIPE, assemble, find_recipe
 from model_export.precision import convert
 from tests.tiny import DEMO_TEXT, WORDS, Trained, make_bundle, make_checkpoint
 
@@ -64,7 +64,7 @@ def real_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The default bundle in every precision; skips where the base weights are not installed."""
     path = tmp_path_factory.mktemp("real") / "bundle"
     try:
-        assemble(find_recipe(DEFAULT_RECIPE), path, precisions=tuple(Precision))
+        assemble(find_recipe(BASE_RECIPE), path, precisions=tuple(Precision))
     except MissingArtefactError as error:
         pytest.skip(str(error))
     return path

@@ -9,7 +9,7 @@ from infembed.bundle import Bundle
 from infembed.errors import MissingArtefactError
 from infembed.inputs import Fusion, InputType, TextInput, render
 from infembed.tokenization import BundleTokenizer
-from model_export.assemble import DEFAULT_RECIPE, Recipe, assemble, find_base, find_recipe
+from model_export.assemble import BASE_RECIPE, Recipe, assemble, find_base, find_recipe
 
 TEXTS = [
     "How do I debug a failing liveness probe?",
@@ -61,7 +61,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """The default model under a fusion that reads two texts, and one that reads them joined."""
     path = tmp_path_factory.mktemp("tokens") / "bundle"
     try:
-        assemble(find_recipe(DEFAULT_RECIPE), path, fusion=request.param)
+        assemble(find_recipe(BASE_RECIPE), path, fusion=request.param)
     except MissingArtefactError as error:
         pytest.skip(str(error))
     return Bundle.open(path)
@@ -70,7 +70,7 @@ def bundle(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="module")
 def original() -> BertTokenizerFast:
     """The original tokenizer, made from its vocabulary and not from the file in the bundle."""
-    recipe = Recipe.model_validate_json((find_recipe(DEFAULT_RECIPE) / "recipe.json").read_bytes())
+    recipe = Recipe.model_validate_json((find_recipe(BASE_RECIPE) / "recipe.json").read_bytes())
     vocabulary: Path = find_base(recipe.base) / "vocab.txt"
     return BertTokenizerFast(vocab_file=str(vocabulary), do_lower_case=True)
 
