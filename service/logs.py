@@ -25,7 +25,7 @@ def configure_logging(settings: Settings) -> None:
     """Send every logger's lines to standard error in one format."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(LineFormatter(as_json=settings.log_format == "json", with_texts=settings.log_texts))
-    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler], force=True)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[handler])
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger().level))
 
 

@@ -91,7 +91,7 @@ def test_an_impossible_setting_is_refused(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INFEMBED_MAX_BATCH_TOKENS", "many")
-    assert "max_batch_tokens" in _refusal(capsys, monkeypatch, "--bundle", tiny_bundle)
+    assert "INFEMBED_MAX_BATCH_TOKENS" in _refusal(capsys, monkeypatch, "--bundle", tiny_bundle)
 
 
 def test_a_collections_directory_that_is_not_there_is_refused_when_it_was_asked_for(
