@@ -87,30 +87,34 @@ def create_app(
 def _make_release(
     loaded: Loaded, old: Release | None, *, settings: Settings, metrics: Metrics, life: Life
 ) -> Release:  # fmt: skip
-    """Build the routes that answer from a model and its collections."""
-    encoder, collections = loaded
-    catalogue = Catalogue(collections, default=settings.default_collection)
-    is_same_model = old is not None and old.loaded.encoder is encoder
-    pipeline = old.pipeline if old is not None and is_same_model else Pipeline(encoder, metrics, settings)
-    manifest = encoder.bundle.manifest
-    probes = probe_vectors(encoder)
-    router = APIRouter()
-    router.include_router(embed_routes(pipeline, settings, dim=manifest.dim))
-    router.include_router(search_routes(pipeline, catalogue, metrics, settings))
-    router.include_router(
-        openai_routes(
-            pipeline,
-            settings,
-            model=manifest.name,
-            dim=manifest.dim,
-            max_tokens=manifest.max_tokens.document,
-            created=int(datetime.now(UTC).timestamp()),
+    """Join a model and its collections; the same model keeps its pipeline."""
+    catalogue = Catalogue(loaded.collections, default=settings.default_collection)
+    is_same_model = old is not None and old.loaded.encoder is loaded.encoder
+    pipeline = old.pipeline if old is not None and is_same_model else Pipeline(loaded.encoder, metrics, settings)
+    probes = probe_vectors(loaded.encoder)
+    bundle = loaded.encoder.bundle
+    manifest = bundle.manifest
+
+    def make_routes(pipeline: Pipeline, catalogue: Catalogue) -> APIRouter:
+        router = APIRouter()
+        router.include_router(embed_routes(pipeline, settings, dim=manifest.dim))
+        router.include_router(search_routes(pipeline, catalogue, metrics, settings))
+        router.include_router(
+            openai_routes(
+                pipeline,
+                settings,
+                model=manifest.name,
+                dim=manifest.dim,
+                max_tokens=manifest.max_tokens.document,
+                created=int(datetime.now(UTC).timestamp()),
+            )
         )
-    )
-    router.include_router(
-        operations_routes(pipeline, catalogue, metrics, settings, bundle=encoder.bundle, probes=probes, life=life)
-    )
-    return Release(loaded, pipeline, router)
+        router.include_router(
+            operations_routes(pipeline, catalogue, metrics, settings, bundle=bundle, probes=probes, life=life)
+        )
+        return router
+
+    return Release(loaded, pipeline, catalogue, make_routes)
 
 
 def _describe(app: FastAPI, releases: Releases, *, has_keys: bool) -> dict[str, Any]:

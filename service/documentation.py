@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import APIRouter
 from starlette.responses import HTMLResponse, Response
@@ -65,26 +65,41 @@ def _operations(schema: Schema) -> Iterator[str]:
             yield f"<h2>{method.upper()} {escape(path)}</h2><p>{escape(operation.get('description', ''))}</p>"
             body = operation.get("requestBody", {}).get("content", {}).get("application/json", {}).get("schema")
             if body is not None:
-                yield from _request(path, method, _resolved(schema, body))
+                yield from _request(schema, path, method, _resolved(schema, body))
             answers = "; ".join(
                 f"{status} {answer['description']}" for status, answer in operation["responses"].items()
             )
             yield f"<p>Answers: {escape(answers)}</p>"
 
 
-def _request(path: str, method: str, body: Schema) -> Iterator[str]:
-    required = set(body.get("required", ()))
+def _request(schema: Schema, path: str, method: str, body: Schema) -> Iterator[str]:
     rows = [
-        f"<tr><td><code>{escape(name)}</code>{' *' if name in required else ''}</td>"
+        f"<tr><td><code>{escape(name)}</code>{' *' if is_required else ''}</td>"
         f"<td>{escape(_kind(field))}</td><td>{escape(field.get('description', ''))}</td></tr>"
-        for name, field in body.get("properties", {}).items()
+        for name, field, is_required in _fields(schema, body)
     ]
     yield f"<table>{''.join(rows)}</table>"
-    example = {name: _example(body["properties"][name]) for name in body.get("properties", {}) if name in required}
-    call = (
-        f"curl -X {method.upper()} localhost:8080{path} -H 'content-type: application/json' -d '{json.dumps(example)}'"
-    )
+    sent = json.dumps(_example(schema, body))
+    call = f"curl -X {method.upper()} localhost:8080{path} -H 'content-type: application/json' -d '{sent}'"
     yield f"<pre>{escape(call)}</pre>"
+
+
+class _Field(NamedTuple):
+    name: str
+    field: Schema
+    is_required: bool
+
+
+def _fields(schema: Schema, body: Schema, prefix: str = "") -> Iterator[_Field]:
+    """Yield the fields of a body, those of objects inside it under dotted names."""
+    for name, field in body.get("properties", {}).items():
+        inside = next(
+            (found for one in field.get("anyOf", [field]) if (found := _resolved(schema, one)) is not one), {}
+        )
+        if "properties" in inside:
+            yield from _fields(schema, inside, f"{prefix}{name}.")
+        else:
+            yield _Field(prefix + name, field | inside, name in body.get("required", ()))
 
 
 def _kind(field: Schema) -> str:
@@ -97,9 +112,13 @@ def _kind(field: Schema) -> str:
     return str(field.get("type") or field.get("$ref", "anything").rpartition("/")[2])
 
 
-def _example(field: Schema) -> object:
-    kinds = [one.get("type") for one in field.get("anyOf", [field])]
-    return "how to bake bread" if "string" in kinds else {}
+def _example(schema: Schema, body: Schema) -> object:
+    """Fill in what is required, as shortly as possible."""
+    body = _resolved(schema, body)
+    if "properties" in body:
+        return {name: _example(schema, body["properties"][name]) for name in body.get("required", ())}
+    kinds = [one.get("type") for one in body.get("anyOf", [body])]
+    return "how to bake bread" if "string" in kinds else ["how to bake bread"]
 
 
 def _resolved(schema: Schema, body: Schema) -> Schema:

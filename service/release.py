@@ -11,13 +11,13 @@ import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from enum import StrEnum
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infembed import version
 from infembed.errors import InfEmbedError, RefusedReloadError
-from service.collections import close_collections
+from service.collections import Catalogue, close_collections
 from service.loading import Load, Loaded
 from service.metrics import Metrics
 from service.pipeline import Pipeline
@@ -42,13 +42,40 @@ class Reloaded(NamedTuple):
     collections: dict[str, str]
 
 
-class Release:
-    """What answers requests; `app` is the router of all routes that need a model."""
+class Severable:
+    """Stands for an object until it is cut off from it.
 
-    def __init__(self, loaded: Loaded, pipeline: Pipeline, app: ASGIApp) -> None:
+    FastAPI keeps the functions behind routes in caches of its own for as long as the process lives, and with them all
+    they refer to. So routes get the pipeline and the catalogue through this, and an ended release cuts them off.
+    """
+
+    def __init__(self, target: object) -> None:
+        self._target: Any = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._target)
+
+    def sever(self) -> None:
+        self._target = None
+
+
+class Release:
+    """What answers requests; `make_app` makes the router of all routes that need a model."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        pipeline: Pipeline,
+        catalogue: Catalogue,
+        make_app: Callable[[Pipeline, Catalogue], ASGIApp],
+    ) -> None:
         self.loaded = loaded
         self.pipeline = pipeline
-        self.app = app
+        self._links = Severable(pipeline), Severable(catalogue)
+        self.app = make_app(cast("Pipeline", self._links[0]), cast("Catalogue", self._links[1]))
         self._n_running = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -71,6 +98,8 @@ class Release:
         if successor is None or self.pipeline is not successor.pipeline:
             await self.pipeline.drain()
         close_collections(self.loaded.collections, but=successor.loaded.collections if successor else ())
+        for link in self._links:
+            link.sever()
 
     def describe(self, outcome: Outcome) -> Reloaded:
         """Say what is served."""
@@ -215,7 +244,7 @@ def _is_same(new: Loaded, old: Loaded) -> bool:
 
 
 def _free_memory() -> None:
-    """Collect the old release, which its own routes refer to in circles, and hand free pages back to the system."""
+    """Collect what refers to itself in circles, and hand free pages back to the system."""
     gc.collect()
     with suppress(OSError, AttributeError):  # a C library without it keeps the pages for later
         ctypes.CDLL(None).malloc_trim(0)

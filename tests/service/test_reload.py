@@ -189,7 +189,10 @@ def test_running_requests_finish_on_the_old_release_which_then_closes(tiny_bundl
     old = _loaded(held, tiny_bundle)
     new = _loaded(FaultyEncoder(tiny_bundle), tiny_bundle)
     app = create_app(
-        Settings(), encoder=old.encoder, collections=old.collections, reload=lambda now: new if now == old else now
+        Settings(),
+        encoder=old.encoder,
+        collections=old.collections,
+        reload=lambda now: new if now is None or now.encoder is held else now,
     )
     client = TestClient(app, client=("127.0.0.1", 1))
     (collection,) = old.collections
