@@ -161,6 +161,7 @@ class Releases:
         if new is None:
             self._lock.release()
             self._metrics.reload(Outcome.UNCHANGED)
+            _log.info("nothing to reload: bundle and index are the ones being served")
             return old.describe(Outcome.UNCHANGED)
         self.current = new
         self._begin(self._end(old, new))
