@@ -97,7 +97,8 @@ class Release:
         await self._is_idle.wait()
         if successor is None or self.pipeline is not successor.pipeline:
             await self.pipeline.drain()
-        close_collections(self.loaded.collections, but=successor.loaded.collections if successor else ())
+        kept = successor.loaded.collections if successor else ()
+        await asyncio.to_thread(close_collections, self.loaded.collections, but=kept)
         for link in self._links:
             link.sever()
 
@@ -185,10 +186,14 @@ class Releases:
     async def _build(self, loaded: Loaded, old: Release) -> Release:
         try:
             new = await asyncio.to_thread(self._make, loaded, old)
+        except BaseException:
+            close_collections(loaded.collections, but=old.loaded.collections)
+            raise
+        try:
             if new.pipeline is not old.pipeline:
                 await new.pipeline.warm_up()
         except BaseException:
-            close_collections(loaded.collections, but=old.loaded.collections)
+            await new.end(successor=old)
             raise
         return new
 

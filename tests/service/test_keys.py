@@ -19,7 +19,7 @@ def test_a_key_is_found_by_its_hash_and_nothing_else_is() -> None:
     )
     found = keyring.find(second)
     assert found is not None
-    assert (found.name, found.scopes) == ("two", {Scope.SEARCH, Scope.WRITE})
+    assert (found.name, found.scopes) == ("two", frozenset({Scope.SEARCH, Scope.WRITE}))
     for wrong in ("", first[:-1], first.upper(), hash_key(first), new_key(), "é" * 40, "a" * 10_000):
         assert keyring.find(wrong) is None
 
@@ -49,7 +49,7 @@ def test_the_line_that_is_printed_makes_the_key_that_is_printed_good(run: Comman
     settings = read_settings({}, file=file)
     known = Keyring(settings.keys).find(found[0])
     assert known is not None
-    assert (known.name, known.scopes) == ("ingest", {Scope.EMBED, Scope.WRITE})
+    assert (known.name, known.scopes) == ("ingest", frozenset({Scope.EMBED, Scope.WRITE}))
 
 
 def test_a_name_that_cannot_stand_in_a_file_is_refused(run: Command) -> None:

@@ -81,7 +81,7 @@ def test_health_checks_fill_no_log(tiny_bundle: Path) -> None:
 def test_a_request_id_that_is_not_well_formed_is_replaced(tiny_bundle: Path, sent: str) -> None:
     client, _, _ = make_client(tiny_bundle)
     with client:
-        found = client.get("/health", headers={"x-request-id": sent.encode("latin-1")})
+        found = client.get("/health", headers={b"x-request-id": sent.encode("latin-1")})
     assert len(found.headers["x-request-id"]) == 32
 
 
