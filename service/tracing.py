@@ -28,14 +28,16 @@ class Tracing:
     """Turns finished requests into spans; `traceparent` of the caller is continued."""
 
     def __init__(self, processor: "SpanProcessor", *, sample_ratio: float = 1.0) -> None:
-        from opentelemetry.sdk.resources import Resource
+        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
         from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-        resource = Resource.create({"service.name": "infembed", "service.version": version()})
+        named = Resource({"service.name": "infembed", "service.version": version()})
         self._provider = TracerProvider(
-            resource=resource, sampler=ParentBased(TraceIdRatioBased(sample_ratio)), shutdown_on_exit=False
+            resource=named.merge(OTELResourceDetector().detect()),
+            sampler=ParentBased(TraceIdRatioBased(sample_ratio)),
+            shutdown_on_exit=False,
         )
         self._provider.add_span_processor(processor)
         self._tracer = self._provider.get_tracer("infembed")

@@ -34,13 +34,22 @@ class Service:
         self._grew = threading.Condition()
         assert process.stdout is not None
         self.url = next(found for line in process.stdout if (found := READY.search(line)))[1]
-        threading.Thread(target=self._read, daemon=True).start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def wait_for_log(self, words: str) -> str:
         """Return the first line of the log with these words in it, once it is there."""
         with self._grew:
             assert self._grew.wait_for(lambda: any(words in line for line in self.log), timeout=60), self.log
             return next(line for line in self.log if words in line)
+
+    def end(self) -> str:
+        """Stop it; returns all that it wrote after its first lines."""
+        assert self.process.stdout is not None
+        self.process.terminate()
+        assert self.process.wait(timeout=60) == 0
+        self._reader.join()
+        return self.process.stdout.read() + "".join(self.log)
 
     def _read(self) -> None:
         assert self.process.stderr is not None
@@ -68,9 +77,10 @@ def get(url: str, *, context: ssl.SSLContext | None = None) -> Answer:
     return _send(urllib.request.Request(url), context)
 
 
-def post(url: str, body: object) -> Answer:
+def post(url: str, body: object, *, key: str | None = None) -> Answer:
     """Send JSON on a connection of its own."""
-    return _send(urllib.request.Request(url, orjson.dumps(body), {"content-type": "application/json"}), None)
+    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {key}"} if key else {})
+    return _send(urllib.request.Request(url, orjson.dumps(body), headers), None)
 
 
 def _send(request: urllib.request.Request, context: ssl.SSLContext | None) -> Answer:

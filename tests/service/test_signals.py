@@ -91,11 +91,21 @@ def test_sighup_picks_up_a_new_index_under_load(tmp_path: Path, tiny_bundle: Pat
         assert {status for asked in asking for status in asked.result()} == {200}
 
 
-def test_the_file_named_by_config_is_read_and_strangers_are_refused(tmp_path: Path, tiny_bundle: Path) -> None:
+def test_keys_of_the_settings_file_are_asked_for_and_nothing_secret_is_written(
+    tmp_path: Path, tiny_bundle: Path
+) -> None:
     key = new_key()
+    stored = hash_key(key)
     file = tmp_path / "infembed.toml"
-    file.write_text(f'keys.me = {{ scopes = ["embed"], hash = "{hash_key(key)}" }}\nlog_format = "text"\n')
+    file.write_text(f'keys.me = {{ scopes = ["embed"], hash = "{stored}" }}\nlog_level = "debug"\n')
+    body = {"inputs": "zanzibar"}
     with serving("--bundle", tiny_bundle, "--config", file) as service:
-        assert post(f"{service.url}/embed", {"inputs": "bread"}).status == 401
-        assert "route=unmatched" in service.wait_for_log("status=401")
-        assert not any(key in line for line in service.log)
+        assert post(f"{service.url}/embed", body).status == 401
+        assert post(f"{service.url}/search", body, key=key).status == 403
+        assert post(f"{service.url}/embed?key={key}", body, key=key).status == 200
+        assert post(f"{service.url}/embed", {"inputs": "", "zanzibar": 1}, key=key).status == 422
+        written = service.end()
+    assert '"status":200' in written
+    assert '"key":"me"' in written
+    for secret in (key, stored, stored.rpartition(":")[2], "zanzibar"):
+        assert secret not in written

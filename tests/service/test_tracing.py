@@ -49,6 +49,15 @@ def test_a_search_is_a_span_with_its_stages_in_order_inside_it(tiny_bundle: Path
     assert request.attributes["infembed.tokens"] == 3
 
 
+def test_the_services_name_is_ours_unless_opentelemetrys_variable_says_otherwise(
+    tiny_bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [_spans(tiny_bundle, {"query": "bread"})[-1].resource.attributes["service.name"]]
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "bread-search")
+    names.append(_spans(tiny_bundle, {"query": "bread"})[-1].resource.attributes["service.name"])
+    assert names == ["infembed", "bread-search"]
+
+
 def test_a_span_tells_nothing_of_what_was_asked(tiny_bundle: Path) -> None:
     spans = _spans(tiny_bundle, {"query": "zanzibar"})
     assert "zanzibar" not in "".join(span.to_json() for span in spans)
