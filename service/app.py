@@ -38,7 +38,14 @@ from service.tracing import Tracing
 _log = logging.getLogger(__name__)
 _TITLE = "InF-Embed"
 _DESCRIPTION = "Retrieval that follows instructions: say what you look for, and how the result must be."
-_BROWSER_HEADERS = ("authorization", "content-type", "x-request-id", "traceparent", "tracestate")
+_BROWSER_HEADERS = (
+    "authorization",
+    "content-type",
+    "x-request-id",
+    "x-request-timeout-ms",
+    "traceparent",
+    "tracestate",
+)
 _SHOWN_HEADERS = ("x-request-id", "retry-after", "retry-after-ms", "x-compute-tokens", "x-truncated-inputs")
 
 

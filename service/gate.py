@@ -69,7 +69,7 @@ class Gate:
         key = self._keyring.find(sent)
         if key is None:
             return _unauthorized(f"the API key is not one of this service's; {_HOW}", 'Bearer error="invalid_token"')
-        scope.setdefault("state", {})["key"] = key.name
+        scope.setdefault("state", {})["client"] = key.name
         return None if needed is None or needed in key.scopes else _lacks(key, needed)
 
     def _foreign_origin(self, headers: dict[bytes, bytes]) -> str | None:

@@ -59,7 +59,7 @@ class Finished:
     @property
     def key(self) -> str | None:
         """The name of the API key."""
-        found: str | None = self.scope["state"].get("key")
+        found: str | None = self.scope["state"].get("client")
         return found
 
     @property
