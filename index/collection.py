@@ -90,7 +90,7 @@ class Collection:
         ]
 
     def close(self) -> None:
-        """Close the passage store; searches in flight must have ended."""
+        """Close the passage store; a search whose caller has gone may still be reading, and is waited for."""
         self._store.close()
 
     def _hits(self, scores: FloatArray, positions: IntArray) -> list[Hit]:

@@ -112,9 +112,10 @@ class PassageStore:
         return {row: StoredPassage(id_, text, json.loads(metadata)) for row, id_, text, metadata in found}
 
     def close(self) -> None:
-        """Close every connection; reads in flight must have ended."""
-        for connection in self._connections:
+        """Close every connection as soon as the read that uses it has ended; later reads fail."""
+        for connection in [self._idle.get() for _ in self._connections]:
             connection.close()
+            self._idle.put(connection)
 
     def _read(self, query: str, parameters: Sequence[object] = ()) -> list[Any]:
         with self._connection() as connection:

@@ -14,6 +14,7 @@
     │   └── UntrustedArtefactError            no signature of the configured key
     ├── StorageError (OSError)                a full disk, or a place that cannot be written
     ├── ConflictError (RuntimeError)          somebody else changed the same thing first
+    ├── RefusedReloadError (RuntimeError)     a service keeps its model and index, because the new ones cannot be served
     ├── UnfinishedError (RuntimeError)        long work stopped before its end; the same command goes on with it
     ├── OverloadedError (RuntimeError)        try again later
     │   └── UnavailableError                  still loading, or shutting down
@@ -81,6 +82,10 @@ class UntrustedArtefactError(BadArtefactError):
 
 class ConflictError(InfEmbedError, RuntimeError):
     """Somebody else changed the same thing first; nothing was done."""
+
+
+class RefusedReloadError(InfEmbedError, RuntimeError):
+    """The new model or index cannot be served; the service goes on with what it has."""
 
 
 class UnfinishedError(InfEmbedError, RuntimeError):

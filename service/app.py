@@ -4,71 +4,167 @@ import logging
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
+from functools import cache, partial
+from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from fastapi.openapi.utils import get_openapi
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from infembed import version
 from infembed.errors import InfEmbedError
+from service.admin import admin_routes
 from service.collections import Catalogue, SearchedCollection
+from service.documentation import documentation_routes
 from service.embed import embed_routes
 from service.errors import Problem, body_of, http_problem, problem_of, validation_problem
+from service.gate import HEALTH, METRICS, PAGES, Gate
+from service.keys import Keyring
+from service.loading import Load, Loaded, load
+from service.logs import RequestLog
 from service.metrics import Metrics
 from service.openai import openai_routes
 from service.operations import Life, operations_routes, probe_vectors
 from service.pipeline import Pipeline, ServedEncoder
+from service.release import Release, Releases
 from service.routes import json_response
 from service.search import search_routes
 from service.settings import Settings
 from service.shell import Shell
+from service.tracing import Tracing
 
 _log = logging.getLogger(__name__)
+_TITLE = "InF-Embed"
 _DESCRIPTION = "Retrieval that follows instructions: say what you look for, and how the result must be."
+_BROWSER_HEADERS = (
+    "authorization",
+    "content-type",
+    "x-request-id",
+    "x-request-timeout-ms",
+    "traceparent",
+    "tracestate",
+)
+_SHOWN_HEADERS = ("x-request-id", "retry-after", "retry-after-ms", "x-compute-tokens", "x-truncated-inputs")
 
 
-def create_app(settings: Settings, *, encoder: ServedEncoder, collections: Iterable[SearchedCollection]) -> FastAPI:
-    """Build the application around a loaded model and opened collections."""
+def create_app(
+    settings: Settings,
+    *,
+    encoder: ServedEncoder,
+    collections: Iterable[SearchedCollection],
+    reload: Load | None = None,
+    tracing: Tracing | None = None,
+) -> FastAPI:
+    """Build the application around a loaded model and opened collections.
+
+    `reload` loads their successors; None reads what the settings name.
+    """
     metrics = Metrics()
-    catalogue = Catalogue(collections, default=settings.default_collection)
-    pipeline = Pipeline(encoder, metrics, settings)
     life = Life()
-    manifest = encoder.bundle.manifest
-    probes = probe_vectors(encoder)
+    releases = Releases(
+        Loaded(encoder, tuple(collections)),
+        load=reload or partial(load, settings),
+        make=partial(_make_release, settings=settings, metrics=metrics, life=life),
+        metrics=metrics,
+    )
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await pipeline.warm_up()
+        await releases.start()
         yield
-        await pipeline.drain()
-        for collection in catalogue:
-            collection.close()
+        await releases.close()
+        if tracing is not None:
+            tracing.close()
 
-    app = FastAPI(title="InF-Embed", version=version(), description=_DESCRIPTION, lifespan=lifespan)
+    app = FastAPI(
+        title=_TITLE, version=version(), lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None
+    )  # fmt: skip
     app.state.life = life
-    app.include_router(embed_routes(pipeline, settings, dim=manifest.dim))
-    app.include_router(search_routes(pipeline, catalogue, metrics, settings))
-    app.include_router(
-        openai_routes(
-            pipeline,
-            settings,
-            model=manifest.name,
-            dim=manifest.dim,
-            max_tokens=manifest.max_tokens.document,
-            created=int(datetime.now(UTC).timestamp()),
-        )
-    )
-    app.include_router(
-        operations_routes(pipeline, catalogue, metrics, settings, bundle=encoder.bundle, probes=probes, life=life)
-    )
-    app.add_middleware(
-        Shell, metrics=metrics, max_body_bytes=settings.max_body_bytes, body_timeout_s=settings.body_timeout_s
-    )
+    app.state.releases = releases
+    app.include_router(admin_routes(releases))
+    app.include_router(documentation_routes(cache(partial(_describe, app, releases, has_keys=bool(settings.keys)))))
+    app.router.default = releases
+    _wrap(app, settings, metrics=metrics, life=life, tracing=tracing)
     _handle_errors(app, metrics)
-    metrics.model(name=manifest.name, fusion=manifest.fusion, digest=encoder.bundle.digest, version=version())
-    for collection in catalogue:
-        metrics.collection(collection.name, documents=collection.n_documents, size_bytes=collection.size_bytes)
     return app
+
+
+def _make_release(
+    loaded: Loaded, old: Release | None, *, settings: Settings, metrics: Metrics, life: Life
+) -> Release:  # fmt: skip
+    """Join a model and its collections; the same model keeps its pipeline."""
+    catalogue = Catalogue(loaded.collections, default=settings.default_collection)
+    is_same_model = old is not None and old.loaded.encoder is loaded.encoder
+    pipeline = old.pipeline if old is not None and is_same_model else Pipeline(loaded.encoder, metrics, settings)
+    probes = probe_vectors(loaded.encoder)
+    bundle = loaded.encoder.bundle
+    manifest = bundle.manifest
+
+    def make_routes(pipeline: Pipeline, catalogue: Catalogue) -> APIRouter:
+        router = APIRouter()
+        router.include_router(embed_routes(pipeline, settings, dim=manifest.dim))
+        router.include_router(search_routes(pipeline, catalogue, metrics, settings))
+        router.include_router(
+            openai_routes(
+                pipeline,
+                settings,
+                model=manifest.name,
+                dim=manifest.dim,
+                max_tokens=manifest.max_tokens.document,
+                created=int(datetime.now(UTC).timestamp()),
+            )
+        )
+        router.include_router(
+            operations_routes(pipeline, catalogue, metrics, settings, bundle=bundle, probes=probes, life=life)
+        )
+        return router
+
+    return Release(loaded, pipeline, catalogue, make_routes)
+
+
+def _describe(app: FastAPI, releases: Releases, *, has_keys: bool) -> dict[str, Any]:
+    """Write the OpenAPI description; every release has the same routes."""
+    current = releases.current.app
+    assert isinstance(current, APIRouter)
+    schema = get_openapi(
+        title=_TITLE, version=version(), description=_DESCRIPTION, routes=[*current.routes, *app.routes]
+    )
+    if has_keys:
+        schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+        schema["security"] = [{"key": []}]
+    return schema
+
+
+def _wrap(app: FastAPI, settings: Settings, *, metrics: Metrics, life: Life, tracing: Tracing | None) -> None:
+    """Put the layers around the application, innermost first."""
+    open_paths = PAGES | (HEALTH if settings.open_health else set()) | (METRICS if settings.open_metrics else set())
+    app.add_middleware(
+        Gate,
+        keyring=Keyring(settings.keys),
+        metrics=metrics,
+        open_paths=open_paths,
+        origins=settings.cors_origins,
+    )
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=("GET", "POST", "PUT", "DELETE"),
+            allow_headers=_BROWSER_HEADERS,
+            expose_headers=_SHOWN_HEADERS,
+        )
+    request_log = RequestLog(with_texts=settings.log_texts)
+    app.add_middleware(
+        Shell,
+        metrics=metrics,
+        max_body_bytes=settings.max_body_bytes,
+        body_timeout_s=settings.body_timeout_s,
+        observers=(request_log,) if tracing is None else (tracing, request_log),
+        keeps_body=settings.log_texts,
+        is_draining=lambda: life.is_draining,
+    )
 
 
 def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
@@ -80,7 +176,8 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
     async def ours(request: Request, error: InfEmbedError) -> Response:
         problem = problem_of(error)
         if problem.status == 500:
-            _log.error("request_id=%s failed: %s", request.state.request_id, error)
+            fields = {"request_id": request.state.request_id}
+            _log.error("a request failed", exc_info=error, extra={"fields": fields})
         return answer(request, problem)
 
     @app.exception_handler(RequestValidationError)

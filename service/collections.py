@@ -1,11 +1,11 @@
 """The collections a service answers from."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from index.collection import Collection, Hit
-from index.generation import CURRENT_FILE
+from index.generation import CURRENT_FILE, current_name
 from infembed.errors import BadConfigError, BadInputError, MissingArtefactError, NotFoundError
 from infembed.vectors import FloatArray
 
@@ -33,14 +33,35 @@ class SearchedCollection(Protocol):
     def close(self) -> None: ...
 
 
-def open_collections(directory: Path | None, *, document_fingerprint: str) -> list[Collection]:
-    """Open every collection below `directory`; None: there are none."""
+def open_collections(
+    directory: Path | None, *, document_fingerprint: str, opened: Sequence[SearchedCollection] = ()
+) -> list[SearchedCollection]:
+    """Open every collection below `directory`; None: there are none.
+
+    One of `opened`, which must hold vectors of the same model, is used again where it is still the current generation.
+    """
     if directory is None:
         return []
     if not directory.is_dir():
         raise MissingArtefactError(f"no directory of collections at {directory}; make one with `infembed index build`")
-    paths = sorted(path.parent for path in directory.glob(f"*/{CURRENT_FILE}"))
-    return [Collection.open(path, document_fingerprint=document_fingerprint) for path in paths]
+    at_hand = {(collection.name, collection.generation): collection for collection in opened}
+    found: list[SearchedCollection] = []
+    try:
+        for path in sorted(path.parent for path in directory.glob(f"*/{CURRENT_FILE}")):
+            again = at_hand.get((path.resolve().name, current_name(path) or ""))
+            found.append(again or Collection.open(path, document_fingerprint=document_fingerprint))
+    except BaseException:
+        close_collections(found, but=opened)
+        raise
+    return found
+
+
+def close_collections(collections: Iterable[SearchedCollection], *, but: Iterable[SearchedCollection] = ()) -> None:
+    """Close collections, except those that are still in use."""
+    used = {id(collection) for collection in but}
+    for collection in collections:
+        if id(collection) not in used:
+            collection.close()
 
 
 class Catalogue:

@@ -28,6 +28,7 @@ class Problem(NamedTuple):
 _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
     (errors.EmptyInputError, 400, "Empty"),
     (errors.NotFoundError, 404, "NotFound"),
+    (errors.RefusedReloadError, 409, "Conflict"),
     (errors.InputTooLongError, 422, "Validation"),
     (errors.TooManyInputsError, 422, "Validation"),
     (errors.BadInputError, 400, "Validation"),
@@ -40,8 +41,11 @@ _TABLE: tuple[tuple[type[Exception], int, str], ...] = (
 
 _OPENAI_TYPES = {
     400: "invalid_request_error",
+    401: "authentication_error",
+    403: "permission_error",
     404: "invalid_request_error",
     405: "invalid_request_error",
+    409: "invalid_request_error",
     413: "invalid_request_error",
     415: "invalid_request_error",
     422: "invalid_request_error",

@@ -81,6 +81,9 @@ class Metrics:
             buckets=_SHIFTS,
             registry=registry,
         )
+        self._reloads = Counter(
+            "infembed_reloads", "Reloads: swapped, unchanged or refused.", ["outcome"], registry=registry
+        )
         self._model = Info("infembed_model", "The model being served.", registry=registry)
 
     def request(self, route: str, status: int, seconds: float) -> None:
@@ -115,6 +118,13 @@ class Metrics:
     def collection(self, name: str, *, documents: int, size_bytes: int) -> None:
         self._index_documents.labels(name).set(documents)
         self._index_bytes.labels(name).set(size_bytes)
+
+    def forget_collection(self, name: str) -> None:
+        self._index_documents.remove(name)
+        self._index_bytes.remove(name)
+
+    def reload(self, outcome: str) -> None:
+        self._reloads.labels(outcome).inc()
 
     def shift(self, shift: float) -> None:
         self._shift.observe(max(0.0, shift))

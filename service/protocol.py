@@ -1,4 +1,4 @@
-"""uvicorn's HTTP protocol with the bounds it lacks: connections, and the size and time of a request's head."""
+"""uvicorn's HTTP protocol with the bounds it lacks: connections, a request's head, and clients that do not read."""
 
 import asyncio
 from typing import Any, NamedTuple
@@ -7,6 +7,8 @@ import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 MOST_HEAD_BYTES = 65_536
+_LEAST_READ_BYTES = 65_536
+"""What a client must take of a waiting answer in each period; one that reads nothing holds memory for ever."""
 
 
 class Limits(NamedTuple):
@@ -14,16 +16,18 @@ class Limits(NamedTuple):
 
     max_connections: int
     head_timeout_s: float
+    """Also the period in which a client must read on."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes connections beyond the limit, heads beyond 64 KB, and heads that take too long to arrive."""
+    """Closes connections beyond the limit, heads too large or too slow, and answers that nobody takes."""
 
     def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
+        self._reading_timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -35,7 +39,16 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
+        self._end_reading()
         super().connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._watch_reading()
+
+    def resume_writing(self) -> None:
+        self._end_reading()
+        super().resume_writing()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -71,6 +84,23 @@ class BoundedProtocol(HttpToolsProtocol):
             self._refuse("408 Request Timeout", "Validation", message)
         else:
             self.transport.close()
+
+    def _watch_reading(self) -> None:
+        """Come back in one period to see whether the client has read on."""
+        self._end_reading()
+        waiting = self.transport.get_write_buffer_size()
+        self._reading_timer = self.loop.call_later(self._limits.head_timeout_s, self._check_reading, waiting)
+
+    def _check_reading(self, waited: int) -> None:
+        if waited - self.transport.get_write_buffer_size() < _LEAST_READ_BYTES:
+            self.transport.abort()
+        else:
+            self._watch_reading()
+
+    def _end_reading(self) -> None:
+        if self._reading_timer is not None:
+            self._reading_timer.cancel()
+            self._reading_timer = None
 
     def _refuse(self, status: str, error_type: str, message: str) -> None:
         self._end_head()

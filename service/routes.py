@@ -12,8 +12,11 @@ from service.schemas import ErrorBody, OpenAIErrorBody
 
 _DESCRIPTIONS = {
     400: "The request is not valid",
+    401: "An API key is needed and there is none, or an unknown one",
+    403: "The API key lacks the scope, or the page that calls has no right to",
     404: "There is no such thing",
     408: "The body took too long to arrive",
+    409: "The new model or index cannot be served; nothing was changed",
     413: "The body is too large",
     415: "The body is not JSON",
     422: "A field has a wrong type or value",
@@ -72,5 +75,5 @@ def documented(*statuses: int, openai: bool = False) -> dict[int | str, dict[str
     return {status: {"model": model, "description": _DESCRIPTIONS[status]} for status in statuses}
 
 
-WORK_ERRORS = (400, 408, 413, 415, 422, 429, 500, 503, 504)
+WORK_ERRORS = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
 """What a route that runs the model may answer besides 200."""

@@ -142,6 +142,15 @@ class SimilarityRequest(_Request):
     parameters: SimilarityParameters | None = None
 
 
+class ReloadResponse(BaseModel):
+    """What a reload found, and what is served after it."""
+
+    outcome: Literal["swapped", "unchanged"]
+    model: str
+    digest: str = Field(description="Of the bundle; /info calls it model_sha.")
+    collections: dict[str, str] = Field(description="The generation of each collection.")
+
+
 class ErrorBody(BaseModel):
     """An error of a native route."""
 

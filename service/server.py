@@ -1,9 +1,12 @@
-"""The HTTP server around the application: a socket of ours, a drained end."""
+"""The HTTP server around the application: a socket of ours, a drained end, reloads by signal."""
 
+import asyncio
 import errno
+import logging
 import math
 import signal
 import socket
+import time
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
@@ -14,7 +17,9 @@ from fastapi import FastAPI
 from infembed.errors import BadConfigError
 from service.protocol import BoundedProtocol, Limits
 from service.settings import Settings
+from service.tls import certificate_of
 
+_log = logging.getLogger(__name__)
 _BACKLOG = 2048
 
 
@@ -35,21 +40,43 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, and turns unready as soon as it is told to stop."""
+    """Says when it is ready, turns unready as soon as it is told to stop, and reloads on SIGHUP."""
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, on_ready: Callable[[], None]) -> None:
+    def __init__(
+        self, config: uvicorn.Config, app: FastAPI, settings: Settings, *, on_ready: Callable[[], None]
+    ) -> None:
         super().__init__(config)
         self._application = app
+        self._settings = settings
         self._on_ready = on_ready
+        self._stops_at = math.inf
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
             self._on_ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        is_first = not self._application.state.life.is_draining
         self._application.state.life.is_draining = True
-        super().handle_exit(sig, frame)
+        if is_first and self.started and self._settings.shutdown_delay_s:
+            self._stops_at = time.monotonic() + self._settings.shutdown_delay_s
+        else:
+            super().handle_exit(sig, frame)
+
+    async def on_tick(self, counter: int) -> bool:
+        self.should_exit = self.should_exit or time.monotonic() >= self._stops_at
+        return await super().on_tick(counter)
+
+    def _hang_up(self) -> None:
+        certificate = certificate_of(self._settings)
+        if certificate is not None and self.config.ssl is not None:
+            try:
+                certificate.renew(self.config.ssl)
+            except BadConfigError as error:
+                _log.error("the certificate was not renewed", exc_info=error)
+        self._application.state.releases.reload_soon()
 
 
 def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: Callable[[], None]) -> None:
@@ -66,8 +93,11 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: 
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
+        ssl_certfile=settings.tls_cert,
+        ssl_keyfile=settings.tls_key,
     )
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
     for sig in (signal.SIGTERM, signal.SIGINT):
         # uvicorn repeats the signal to the handlers it found once everything is drained; an ordered end is no failure.
         signal.signal(sig, lambda *_: None)
-    _Server(config, app, on_ready).run(sockets=[listener])
+    _Server(config, app, settings, on_ready=on_ready).run(sockets=[listener])

@@ -1,19 +1,26 @@
-"""The service's settings: the only reader of the environment (`INFEMBED_...`)."""
+"""The service's settings. `service.configuration` reads them; nothing here looks at the environment or a file."""
 
+import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from infembed.bundle import Precision
+from infembed.config import Config
 from infembed.execution import Footprint, Provider
+from service.keys import StoredKey, is_key_name
+
+_ORIGIN = re.compile(r"\*|https?://[^/\s?#@]+")
 
 
-class Settings(BaseSettings):
-    """Everything an operator can set, each as an environment variable `INFEMBED_<NAME>`."""
+def _split(value: object) -> object:
+    """Environment variables hold lists separated by commas."""
+    return tuple(part for part in re.split(r"[,\s]+", value) if part) if isinstance(value, str) else value
 
-    model_config = SettingsConfigDict(env_prefix="INFEMBED_", frozen=True, extra="forbid", allow_inf_nan=False)
+
+class Settings(Config):
+    """Everything an operator can set: `INFEMBED_<NAME>` in the environment, `name` in the file."""
 
     bundle: Path = Field(default=Path(".cache/bundle"), description="Directory of the model bundle.")
     bundle_public_key: Path | None = Field(
@@ -34,6 +41,24 @@ class Settings(BaseSettings):
     )
     host: str = Field(default="127.0.0.1", min_length=1, description="Address to listen on.")
     port: int = Field(default=8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one.")
+    tls_cert: Path | None = Field(
+        default=None,
+        description="PEM file with the certificate and its chain; the service then speaks HTTPS only. Read again on "
+        "SIGHUP, so a renewal needs no restart.",
+    )
+    tls_key: Path | None = Field(default=None, description="PEM file with the certificate's key, without a password.")
+    keys: dict[str, StoredKey] = Field(
+        default={},
+        description="API keys by name, hashed; `infembed keys create` makes the line. Unset: whoever reaches the port "
+        "may use it. In the environment: the same as JSON.",
+    )
+    open_health: bool = Field(default=True, description="Whether /health and /ready answer without a key.")
+    open_metrics: bool = Field(default=False, description="Whether /metrics answers without a key.")
+    cors_origins: Annotated[tuple[str, ...], BeforeValidator(_split)] = Field(
+        default=(),
+        description="Origins whose pages may call the service (`https://app.example`, separated by commas; `*` is "
+        "all). Unset: only pages that the service itself serves.",
+    )
     threads: int | None = Field(
         default=None, ge=1, le=512, description="Threads of the model; unset: the processors this process may use."
     )
@@ -74,14 +99,59 @@ class Settings(BaseSettings):
         "is a 422.",
     )
     body_timeout_s: float = Field(
-        default=20.0, gt=0, le=600, description="Time a client may take to send its headers, and then its body."
+        default=20.0,
+        gt=0,
+        le=600,
+        description="Time a client may take to send its headers, and then its body; and to take each 64 KB of an "
+        "answer.",
     )
     drain_timeout_s: float = Field(
         default=30.0, gt=0, le=600, description="On SIGTERM, time that running requests get to finish."
+    )
+    shutdown_delay_s: float = Field(
+        default=0.0,
+        ge=0,
+        le=600,
+        description="On SIGTERM, time to go on serving while /ready says no, so that load balancers look away first.",
     )
     ready_within_s: float = Field(
         default=10.0, gt=0, le=600, description="Readiness needs a forward pass no older than this."
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        default="info", description="Least severe log level."
+        default="info", description="Least severe log level; at debug, health checks are logged too."
     )
+    log_format: Literal["json", "text"] = Field(default="json", description="How a line of the log is written.")
+    log_texts: bool = Field(
+        default=False,
+        description="Log request bodies and the messages of unexpected errors: for a hunt on a machine of your own.",
+    )
+    traces_endpoint: str | None = Field(
+        default=None,
+        pattern=r"^https?://\S+$",
+        description="Where spans go, as OTLP over HTTP (`http://collector:4318/v1/traces`); needs the extra `tracing`. "
+        "Unset: no traces.",
+    )
+    traces_sample_ratio: float = Field(
+        default=1.0, ge=0, le=1, description="Share of traces begun here that are kept; a caller's own choice wins."
+    )
+
+    @field_validator("keys")
+    @classmethod
+    def _names_are_plain(cls, keys: dict[str, StoredKey]) -> dict[str, StoredKey]:
+        if not all(map(is_key_name, keys)):
+            raise ValueError("the name of a key is 1 to 64 letters, digits, - and _")
+        return keys
+
+    @field_validator("cors_origins")
+    @classmethod
+    def _are_origins(cls, origins: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in origins:
+            if not _ORIGIN.fullmatch(origin):
+                raise ValueError(f"{origin[:60]!r} is no origin; write https://host or https://host:port, no path")
+        return origins
+
+    @model_validator(mode="after")
+    def _tls_is_whole(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key belong together: set both, or neither")
+        return self

@@ -1,23 +1,26 @@
-"""The outermost layer, plain ASGI: request ids, body limits, clients that hang up, request metrics.
+"""The outermost layer, plain ASGI: request ids, body limits, clients that hang up, and what is told of each request.
 
 Nothing here knows what is served.
 """
 
 import asyncio
 import logging
+import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import orjson
-from fastapi import HTTPException
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, body_of, problem_of
+from service.errors import Problem, body_of, http_problem, problem_of
+from service.headers import Header, secured
 from service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
-_LONGEST_REQUEST_ID = 128
+_REQUEST_ID = re.compile(r"[A-Za-z0-9._:/+=@-]{1,128}")
 _MOST_DISCARDED = 8
 _SHUTTING_DOWN = Problem(
     503,
@@ -31,6 +34,47 @@ CLIENT_GONE = 499
 """nginx's status, in metrics only, of a request whose client hung up before the answer."""
 
 
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """What observers are told of a request; `began_s` is when its answer began, `seconds` when it ended."""
+
+    scope: Scope
+    request_id: str
+    status: int
+    started_at: float
+    began_s: float
+    seconds: float
+    answer_headers: Sequence[Header]
+    body: bytes
+
+    @property
+    def method(self) -> str:
+        return str(self.scope["method"])
+
+    @property
+    def route(self) -> str:
+        """The route's template, never the path as sent: that may hold anything."""
+        return str(getattr(self.scope.get("route"), "path", UNMATCHED_ROUTE))
+
+    @property
+    def key(self) -> str | None:
+        """The name of the API key."""
+        found: str | None = self.scope["state"].get("client")
+        return found
+
+    @property
+    def trace_id(self) -> str | None:
+        found: str | None = self.scope["state"].get("trace_id")
+        return found
+
+    def answer_header(self, name: bytes) -> str | None:
+        """Return a header of the answer."""
+        return next((value.decode("latin-1") for key, value in self.answer_headers if key == name), None)
+
+
+Observer = Callable[[Finished], None]
+
+
 class Shell:
     """Wraps an application; adds what every request needs."""
 
@@ -41,52 +85,72 @@ class Shell:
         metrics: Metrics,
         max_body_bytes: int,
         body_timeout_s: float,
+        observers: Sequence[Observer] = (),
+        keeps_body: bool = False,
+        is_draining: Callable[[], bool] = lambda: False,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._app = app
         self._metrics = metrics
         self._max_body_bytes = max_body_bytes
         self._body_timeout_s = body_timeout_s
+        self._observers = observers
+        self._keeps_body = keeps_body
+        self._is_draining = is_draining
         self._clock = clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        started_at = time.time()
         started = self._clock()
         request_id = _request_id(scope)
         scope.setdefault("state", {})["request_id"] = request_id
-        status = 500
-        has_begun = False
-
-        async def send_with_id(message: Message) -> None:
-            nonlocal status, has_begun
-            if message["type"] == "http.response.start":
-                has_begun = True
-                status = message["status"]
-                message["headers"] = [*message.get("headers", ()), (b"x-request-id", request_id.encode())]
-            await send(message)
-
+        answer = _Answer(send, request_id, self._clock, is_last=self._is_draining())
         hang_up = _HangUp()
+        body = bytearray()
+        try:
+            await self._serve(scope, receive, answer, hang_up, body)
+        finally:
+            hang_up.stop()
+            finished = Finished(
+                scope,
+                request_id,
+                status=CLIENT_GONE if hang_up.is_noticed else answer.status,
+                started_at=started_at,
+                began_s=(answer.began_at or self._clock()) - started,
+                seconds=self._clock() - started,
+                answer_headers=answer.headers,
+                body=bytes(body),
+            )
+            self._metrics.request(finished.route, finished.status, finished.seconds)
+            for observe in self._observers:
+                observe(finished)
+
+    async def _serve(
+        self, scope: Scope, receive: Receive, answer: "_Answer", hang_up: "_HangUp", body: bytearray
+    ) -> None:
+        """Run the application; whatever it does, the client gets an answer."""
+        problem: Problem | None = None
         try:
             if _declared_length(scope) > self._max_body_bytes:
                 await self._discard(receive)
-                await self._answer(scope, send_with_id, Problem(413, "Validation", self._too_large()))
+                problem = Problem(413, "Validation", self._too_large())
             else:
-                await self._app(scope, self._bounded(receive, hang_up), send_with_id)
+                await self._app(scope, self._bounded(receive, hang_up, body), answer)
         except asyncio.CancelledError:
-            if not hang_up.is_noticed and not has_begun:
-                await self._answer(scope, send_with_id, _SHUTTING_DOWN)
+            problem = None if hang_up.is_noticed else _SHUTTING_DOWN
+        except HTTPException as error:
+            problem = http_problem(error, scope["method"], scope["path"])
         except Exception as error:  # noqa: BLE001 - the outermost layer: nothing above knows the request
-            _log.error("request_id=%s failed", request_id, exc_info=error)
-            if not has_begun:
-                await self._answer(scope, send_with_id, problem_of(error))
-        finally:
-            hang_up.stop()
-            route = getattr(scope.get("route"), "path", UNMATCHED_ROUTE)
-            self._metrics.request(route, CLIENT_GONE if hang_up.is_noticed else status, self._clock() - started)
+            fields = {"request_id": scope["state"]["request_id"]}
+            _log.error("a request failed", exc_info=error, extra={"fields": fields})
+            problem = problem_of(error)
+        if problem is not None and answer.began_at is None:
+            await self._answer(scope, answer, problem)
 
-    def _bounded(self, receive: Receive, hang_up: "_HangUp") -> Receive:
+    def _bounded(self, receive: Receive, hang_up: "_HangUp", body: bytearray) -> Receive:
         """Count the bytes of a body and the time it takes, whatever its headers promised; then watch the client."""
         n_bytes = 0
         deadline: float | None = None
@@ -110,6 +174,8 @@ class Shell:
             n_bytes += len(message.get("body", b""))
             if n_bytes > self._max_body_bytes:
                 raise HTTPException(413, self._too_large())
+            if self._keeps_body:
+                body.extend(message.get("body", b""))
             if is_complete:
                 hang_up.watch(receive)
             return message
@@ -142,6 +208,27 @@ class Shell:
         return f"the body is larger than {self._max_body_bytes} bytes; send fewer inputs at a time"
 
 
+class _Answer:
+    """Sends an answer with the headers that all have, and remembers what was sent."""
+
+    def __init__(self, send: Send, request_id: str, clock: Callable[[], float], *, is_last: bool) -> None:
+        self._send = send
+        self._clock = clock
+        self._added: list[Header] = [(b"x-request-id", request_id.encode())]
+        if is_last:
+            self._added.append((b"connection", b"close"))
+        self.status = 500
+        self.began_at: float | None = None
+        self.headers: list[Header] = []
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.began_at = self._clock()
+            self.status = message["status"]
+            message["headers"] = self.headers = [*secured(message.get("headers", ())), *self._added]
+        await self._send(message)
+
+
 class _HangUp:
     """Cancels the task of a request whose client closes the connection, so that the model never sees its work."""
 
@@ -171,7 +258,7 @@ def _request_id(scope: Scope) -> str:
     for name, value in scope["headers"]:
         if name == b"x-request-id":
             text = value.decode("latin-1")
-            if 0 < len(text) <= _LONGEST_REQUEST_ID and text.isascii() and text.isprintable():
+            if _REQUEST_ID.fullmatch(text):
                 return str(text)
     return uuid.uuid4().hex
 

@@ -10,7 +10,9 @@ import pytest
 
 from index.build import build_collection
 from index.collection import Collection
-from infembed.errors import BadArtefactError, MismatchedArtefactError, MissingArtefactError
+from index.generation import STORE_FILE, open_current
+from index.store import PassageStore
+from infembed.errors import AlteredArtefactError, BadArtefactError, MismatchedArtefactError, MissingArtefactError
 from infembed.vectors import FloatArray
 from tests.fakes import HashingEncoder
 
@@ -212,3 +214,17 @@ def test_searching_writes_nothing_so_that_a_read_only_directory_will_do(built: P
     collection.search(_queries(), k=5)
     assert {path: path.stat().st_mtime_ns for path in built.rglob("*")} == before
     collection.close()
+
+
+def test_closing_waits_for_a_read_that_runs_and_later_reads_fail(built: Path) -> None:
+    store = PassageStore.open(open_current(built, document_fingerprint=ENCODER.document_fingerprint).path / STORE_FILE)
+    closing = threading.Thread(target=store.close)
+    with store._connection() as connection:
+        closing.start()
+        while store._idle.qsize():
+            pass
+        assert closing.is_alive()
+        assert connection.execute("SELECT count(*) FROM passages").fetchone() == (N,)
+    closing.join()
+    with pytest.raises(AlteredArtefactError, match="closed"):
+        store.count()

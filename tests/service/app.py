@@ -13,7 +13,9 @@ from infembed.encoder import OnnxEncoder
 from infembed.tokenization import BundleTokenizer, TokenizedInput
 from infembed.vectors import FloatArray
 from service.app import create_app
+from service.loading import Load
 from service.settings import Settings
+from service.tracing import Tracing
 
 
 class FaultyEncoder:
@@ -69,10 +71,12 @@ class ListCollection:
 TEXTS = ["bread dough for a child", "bread dough for an expert", "bike chain", "road", "oven and yeast"]
 
 
-def make_client(path: Path, **settings: Any) -> tuple[TestClient, FaultyEncoder, ListCollection]:
-    """Start the application on a tiny real model and a list of documents."""
+def make_client(
+    path: Path, *, host: str = "testclient", reload: Load | None = None, tracing: Tracing | None = None, **settings: Any
+) -> tuple[TestClient, FaultyEncoder, ListCollection]:
+    """Start the application on a tiny real model and a list of documents; `host` is where its client calls from."""
     encoder = FaultyEncoder(path)
     vectors = OnnxEncoder.open(path, n_threads=1).encode_documents(TEXTS)
     collection = ListCollection("words", vectors, TEXTS)
-    app = create_app(Settings(**settings), encoder=encoder, collections=[collection])
-    return TestClient(app, raise_server_exceptions=False), encoder, collection
+    app = create_app(Settings(**settings), encoder=encoder, collections=[collection], reload=reload, tracing=tracing)
+    return TestClient(app, raise_server_exceptions=False, client=(host, 50_000)), encoder, collection

@@ -1,16 +1,9 @@
 """`infembed serve` as its user meets it: refusals in one sentence, and a real process that stops when told to."""
 
 import json
-import os
-import re
 import shutil
-import signal
 import socket
-import subprocess
 import sys
-import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,6 +12,7 @@ from index.build import build_collection
 from infembed.cli import UNUSABLE, main
 from infembed.encoder import OnnxEncoder
 from infembed.onnx_runtime import ort
+from tests.service.processes import post, serving
 from tests.tiny import make_tiny_bundle
 
 
@@ -108,7 +102,7 @@ def test_an_impossible_setting_is_refused(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INFEMBED_MAX_BATCH_TOKENS", "many")
-    assert "max_batch_tokens" in _refusal(capsys, monkeypatch, "--bundle", tiny_bundle)
+    assert "INFEMBED_MAX_BATCH_TOKENS" in _refusal(capsys, monkeypatch, "--bundle", tiny_bundle)
 
 
 def test_a_collections_directory_that_is_not_there_is_refused_when_it_was_asked_for(
@@ -118,27 +112,10 @@ def test_a_collections_directory_that_is_not_there_is_refused_when_it_was_asked_
     assert str(tmp_path / "none") in message
 
 
-@contextmanager
-def _serving(*arguments: str | Path) -> Iterator[tuple["subprocess.Popen[str]", str]]:
-    """Start the real command and give its process and URL once it says that it is ready."""
-    command = [str(Path(sys.executable).with_name("infembed")), "serve", "--port", "0", *map(str, arguments)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=dict(os.environ)) as process:
-        try:
-            assert process.stdout is not None
-            ready = next(found for line in process.stdout if (found := re.search(r"ready on (http://\S+)", line)))
-            yield process, ready[1]
-        finally:
-            process.kill()
-
-
 @pytest.mark.slow
 def test_a_running_service_answers_and_ends_cleanly_on_sigterm(tmp_path: Path, tiny_bundle: Path) -> None:
     collections = _collection(tmp_path, tiny_bundle)
-    with _serving("--bundle", tiny_bundle, "--collections", collections) as (process, url):
-        request = urllib.request.Request(
-            f"{url}/search", json.dumps({"query": "bread 1"}).encode(), {"content-type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as response:
-            assert json.load(response)["results"][0]["id"] == "1"
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=20) == 0
+    with serving("--bundle", tiny_bundle, "--collections", collections) as service:
+        found = post(f"{service.url}/search", {"query": "bread 1"})
+        assert json.loads(found.body)["results"][0]["id"] == "1"
+        service.end()

@@ -14,15 +14,36 @@ async def _app(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": b"ok"})
 
 
-def _with_server(limits: Limits, test: Callable[[int], Awaitable[None]]) -> None:
+class _Watched(BoundedProtocol):
+    """Tells when its connection is gone."""
+
+    is_lost: asyncio.Event
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self.is_lost = asyncio.Event()
+        _open_connections.append(self)
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_lost.set()
+        super().connection_lost(exc)
+
+
+_open_connections: list[_Watched] = []
+
+
+def _with_server(
+    limits: Limits, test: Callable[[int], Awaitable[None]], *, app: Callable[..., Awaitable[None]] = _app
+) -> None:
     """Run a test against the protocol on a free port."""
+    _open_connections.clear()
 
     async def run() -> None:
-        config = uvicorn.Config(_app, log_config=None, access_log=False, lifespan="off")
+        config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.load()
         state = uvicorn.server.ServerState()
         server = await asyncio.get_running_loop().create_server(
-            lambda: BoundedProtocol(config=config, server_state=state, app_state={}, limits=limits), "127.0.0.1", 0
+            lambda: _Watched(config=config, server_state=state, app_state={}, limits=limits), "127.0.0.1", 0
         )
         async with server:
             await test(server.sockets[0].getsockname()[1])
@@ -88,3 +109,34 @@ def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
             writer.close()
 
     _with_server(Limits(max_connections=2, head_timeout_s=10), test)
+
+
+async def _flooding_app(scope: Scope, receive: Receive, send: Send) -> None:
+    body = b"x" * 20_000_000
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})
+    await send({"type": "http.response.body", "body": body})
+
+
+def test_an_answer_that_nobody_takes_is_dropped() -> None:
+    async def test(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await reader.readexactly(1)
+        while not _open_connections:
+            await asyncio.sleep(0)
+        (connection,) = _open_connections
+        await asyncio.wait_for(connection.is_lost.wait(), timeout=10)
+        writer.close()
+
+    _with_server(Limits(max_connections=2, head_timeout_s=0.05), test, app=_flooding_app)
+
+
+def test_a_client_that_reads_on_gets_the_whole_answer() -> None:
+    async def test(port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        await reader.readuntil(b"\r\n\r\n")
+        assert len(await reader.readexactly(20_000_000)) == 20_000_000
+        writer.close()
+
+    _with_server(Limits(max_connections=2, head_timeout_s=5), test, app=_flooding_app)

@@ -1,6 +1,7 @@
 import asyncio
 from typing import NamedTuple
 
+from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.metrics import Metrics
@@ -132,3 +133,25 @@ def test_a_body_too_large_is_read_to_its_end_before_the_answer() -> None:
     messages: list[Message] = [{"type": "http.request", "body": b"x" * 1000, "more_body": i < 4} for i in range(5)]
     found = _answers(_reading_app, messages, headers=[(b"content-length", b"5000")])
     assert (found.status, messages) == (413, [])
+
+
+def test_what_raises_before_the_application_keeps_its_status() -> None:
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        raise HTTPException(413, "too large")
+
+    found = _answers(app, [])
+    assert (found.status, found.headers["connection"]) == (413, "close")
+
+
+def test_answers_of_a_draining_service_close_their_connections() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    shell = Shell(_reading_app, metrics=Metrics(), max_body_bytes=1024, body_timeout_s=5, is_draining=lambda: True)
+    asyncio.run(shell(_scope(), receive, send))
+    assert (b"connection", b"close") in sent[0]["headers"]

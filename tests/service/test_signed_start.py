@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from infembed.bundle import Bundle
 from infembed.cli import main
-from infembed.encoder import OnnxEncoder
 from infembed.signatures import make_key_pair, sign_bundle
 from service import server
 
@@ -49,7 +49,7 @@ def test_a_signed_bundle_is_served(
 def test_an_unsigned_bundle_is_refused_before_anything_of_it_is_loaded(
     bundle: Path, private_key: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(OnnxEncoder, "open", lambda *_, **__: pytest.fail("the model was loaded"))
+    monkeypatch.setattr(Bundle, "open", lambda *_, **__: pytest.fail("the model was loaded"))
     with pytest.raises(SystemExit, match="3"):
         _serve(bundle, monkeypatch)
     (line,) = capsys.readouterr().err.splitlines()

@@ -1,0 +1,256 @@
+"""Releases: a model, its collections and the routes that answer from them, swapped as one while requests run.
+
+A request stays with the release that was current when it came, so a search never meets another model's index. The old
+release ends when its last request has: then its queue is drained, its collections are closed, its memory is freed.
+"""
+
+import asyncio
+import ctypes
+import gc
+import logging
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager, suppress
+from enum import StrEnum
+from typing import Any, NamedTuple, TypeVar, cast
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from infembed import version
+from infembed.errors import InfEmbedError, RefusedReloadError
+from service.collections import Catalogue, close_collections
+from service.loading import Load, Loaded
+from service.metrics import Metrics
+from service.pipeline import Pipeline
+
+_log = logging.getLogger(__name__)
+_T = TypeVar("_T")
+
+
+class Outcome(StrEnum):
+    """What came of a reload that was not refused."""
+
+    SWAPPED = "swapped"
+    UNCHANGED = "unchanged"
+
+
+class Reloaded(NamedTuple):
+    """What a reload found, and what is served after it."""
+
+    outcome: Outcome
+    model: str
+    digest: str
+    collections: dict[str, str]
+
+
+class Severable:
+    """Stands for an object until it is cut off from it.
+
+    FastAPI keeps the functions behind routes in caches of its own for as long as the process lives, and with them all
+    they refer to. So routes get the pipeline and the catalogue through this, and an ended release cuts them off.
+    """
+
+    def __init__(self, target: object) -> None:
+        self._target: Any = target
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._target, name)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._target)
+
+    def sever(self) -> None:
+        self._target = None
+
+
+class Release:
+    """What answers requests; `make_app` makes the router of all routes that need a model."""
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        pipeline: Pipeline,
+        catalogue: Catalogue,
+        make_app: Callable[[Pipeline, Catalogue], ASGIApp],
+    ) -> None:
+        self.loaded = loaded
+        self.pipeline = pipeline
+        self._links = Severable(pipeline), Severable(catalogue)
+        self.app = make_app(cast("Pipeline", self._links[0]), cast("Catalogue", self._links[1]))
+        self._n_running = 0
+        self._is_idle = asyncio.Event()
+        self._is_idle.set()
+
+    @contextmanager
+    def serving(self) -> Iterator[None]:
+        """Count a request, so that the release outlives it."""
+        self._n_running += 1
+        self._is_idle.clear()
+        try:
+            yield
+        finally:
+            self._n_running -= 1
+            if not self._n_running:
+                self._is_idle.set()
+
+    async def end(self, *, successor: "Release | None") -> None:
+        """Wait for the last request, then give back whatever the successor does not use."""
+        await self._is_idle.wait()
+        if successor is None or self.pipeline is not successor.pipeline:
+            await self.pipeline.drain()
+        kept = successor.loaded.collections if successor else ()
+        await asyncio.to_thread(close_collections, self.loaded.collections, but=kept)
+        for link in self._links:
+            link.sever()
+
+    def describe(self, outcome: Outcome) -> Reloaded:
+        """Say what is served."""
+        bundle = self.loaded.encoder.bundle
+        generations = {collection.name: collection.generation for collection in self.loaded.collections}
+        return Reloaded(outcome, bundle.manifest.name, bundle.digest, generations)
+
+
+Make = Callable[[Loaded, Release | None], Release]
+"""Builds a release; one with the same model as the given one shares its pipeline."""
+
+
+class Releases:
+    """The current release, as an ASGI application, and the only way to another."""
+
+    def __init__(self, first: Loaded, *, load: Load, make: Make, metrics: Metrics) -> None:
+        self.current = make(first, None)
+        self._load = load
+        self._make = make
+        self._metrics = metrics
+        self._lock = asyncio.Lock()
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._show(self.current)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        release = self.current
+        with release.serving():
+            await release.app(scope, receive, send)
+
+    async def start(self) -> None:
+        """Run the model once before the first request."""
+        await self.current.pipeline.warm_up()
+
+    async def reload(self) -> Reloaded:
+        """Load what the settings name now and swap to it; RefusedReloadError: nothing was changed.
+
+        Returns once new requests go to the new release. The old one then ends on its own; until it has, the next
+        reload waits, so that there are never more than two models in memory. A caller that goes away stops nothing.
+        """
+        return await asyncio.shield(self._begin(self._reload()))
+
+    def reload_soon(self) -> None:
+        """Reload without waiting, as a signal asks; the log tells what came of it."""
+        self._begin(self._reload_quietly())
+
+    async def close(self) -> None:
+        """End the current release; an old one that is still ending goes first."""
+        async with self._lock:
+            await self.current.end(successor=None)
+
+    async def _reload(self) -> Reloaded:
+        await self._lock.acquire()
+        try:
+            old = self.current
+            new = await self._prepare(old)
+        except BaseException:
+            self._lock.release()
+            raise
+        if new is None:
+            self._lock.release()
+            self._metrics.reload(Outcome.UNCHANGED)
+            _log.info("nothing to reload: bundle and index are the ones being served")
+            return old.describe(Outcome.UNCHANGED)
+        self.current = new
+        self._begin(self._end(old, new))
+        self._tell(old, new)
+        return new.describe(Outcome.SWAPPED)
+
+    async def _prepare(self, old: Release) -> Release | None:
+        """Load, build and warm up the next release; None: nothing has changed."""
+        try:
+            loaded = await asyncio.to_thread(self._load, old.loaded)
+            if _is_same(loaded, old.loaded):
+                return None
+            new = await self._build(loaded, old)
+        except Exception as error:
+            self._metrics.reload("refused")
+            _log.error("a reload was refused", exc_info=error)
+            reason = str(error) if isinstance(error, InfEmbedError) else "it failed unexpectedly; the log says how"
+            raise RefusedReloadError(f"nothing was changed: {reason}") from error
+        return new
+
+    async def _build(self, loaded: Loaded, old: Release) -> Release:
+        try:
+            new = await asyncio.to_thread(self._make, loaded, old)
+        except BaseException:
+            close_collections(loaded.collections, but=old.loaded.collections)
+            raise
+        try:
+            if new.pipeline is not old.pipeline:
+                await new.pipeline.warm_up()
+        except BaseException:
+            await new.end(successor=old)
+            raise
+        return new
+
+    async def _end(self, old: Release, new: Release) -> None:
+        is_model_gone = old.pipeline is not new.pipeline
+        try:
+            await old.end(successor=new)
+        except Exception:  # noqa: BLE001 - the new release serves already; the next reload must not wait for ever
+            _log.exception("the old release did not end well")
+        try:
+            del old
+            if is_model_gone:
+                await asyncio.to_thread(_free_memory)
+        finally:
+            self._lock.release()
+
+    async def _reload_quietly(self) -> None:
+        with suppress(RefusedReloadError):  # logged where it was refused
+            await self._reload()
+
+    def _show(self, release: Release) -> None:
+        bundle = release.loaded.encoder.bundle
+        manifest = bundle.manifest
+        self._metrics.model(name=manifest.name, fusion=manifest.fusion, digest=bundle.digest, version=version())
+        for collection in release.loaded.collections:
+            self._metrics.collection(
+                collection.name, documents=collection.n_documents, size_bytes=collection.size_bytes
+            )
+
+    def _begin(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":
+        """Start a task that nobody need hold on to."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: "asyncio.Task[Any]") -> None:
+        self._tasks.discard(task)
+        if not task.cancelled():
+            task.exception()  # its caller has it, or went away; either way it was logged
+
+    def _tell(self, old: Release, new: Release) -> None:
+        self._metrics.reload(Outcome.SWAPPED)
+        self._show(new)
+        gone = {c.name for c in old.loaded.collections} - {c.name for c in new.loaded.collections}
+        for name in gone:
+            self._metrics.forget_collection(name)
+        facts = new.describe(Outcome.SWAPPED)
+        _log.info("reloaded", extra={"fields": {"model": facts.model, "collections": facts.collections}})
+
+
+def _is_same(new: Loaded, old: Loaded) -> bool:
+    return new.encoder is old.encoder and list(map(id, new.collections)) == list(map(id, old.collections))
+
+
+def _free_memory() -> None:
+    """Collect what refers to itself in circles, and hand free pages back to the system."""
+    gc.collect()
+    with suppress(OSError, AttributeError):  # a C library without it keeps the pages for later
+        ctypes.CDLL(None).malloc_trim(0)
