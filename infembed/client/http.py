@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Concatenate, Any, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
 
 import httpx2
 
@@ -25,16 +25,16 @@ _KEEP_ALIVE_S = 2.0
 
 def _blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate["Client", P], T]:
     @wraps(operation)
-    def run(client: "Client", *args: P.args, **kwargs: P.kwargs) -> T:
-        return client._run(operation(*args, **kwargs))  # noqa: SLF001 - a method, made outside its class
+    def run(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return client._run(operation(*args, **kwargs))
 
     return run
 
 
 def _awaited(operation: Callable[P, Operation[T]]) -> Callable[Concatenate["AsyncClient", P], Awaitable[T]]:
     @wraps(operation)
-    async def run(client: "AsyncClient", *args: P.args, **kwargs: P.kwargs) -> T:
-        return await client._run(operation(*args, **kwargs))  # noqa: SLF001 - a method, made outside its class
+    async def run(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await client._run(operation(*args, **kwargs))
 
     return run
 
@@ -89,7 +89,8 @@ class Client:
                 with _plain_failures(step, self._http.base_url):
                     reply = _reply(self._http.send(_built(self._http, step)))
             else:
-                reply = self._sleep(step.seconds)
+                self._sleep(step.seconds)
+                reply = None
 
 
 class AsyncClient:
@@ -140,7 +141,8 @@ class AsyncClient:
                 with _plain_failures(step, self._http.base_url):
                     reply = _reply(await self._http.send(_built(self._http, step)))
             else:
-                reply = await self._sleep(step.seconds)
+                await self._sleep(step.seconds)
+                reply = None
 
 
 def _options(url: str, api_key: str | None) -> dict[str, Any]:

@@ -89,7 +89,9 @@ def embed(
         reply = yield Request("/embed", body)
         parts.append(_vectors(reply, len(many[part])))
     if len({part.shape[1] for part in parts}) > 1:
-        raise ServiceFailureError("/embed answered with vectors of different lengths; was its model replaced meanwhile?")
+        raise ServiceFailureError(
+            "/embed answered with vectors of different lengths; was its model replaced meanwhile?"
+        )
     return np.concatenate(parts)
 
 

@@ -45,7 +45,7 @@ Steps = Generator[Send | Wait, Reply | None, T]
 
 @dataclass(frozen=True)
 class Patience:
-    """`timeout_s` bounds each request with all its waits; `spread()` in [0, 1) keeps clients from coming all at once."""
+    """`timeout_s` bounds each request with its waits; `spread()` in [0, 1) keeps clients from coming all at once."""
 
     timeout_s: float
     clock: Callable[[], float]
