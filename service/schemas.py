@@ -3,7 +3,7 @@
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from infembed.inputs import InputType
 from infembed.tokenization import TruncationDirection
@@ -142,6 +142,13 @@ class OpenAIEmbeddingsRequest(BaseModel):
     user: str | None = None
     instruction: Instructions | None = None
     input_type: Side | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_chat(cls, body: object) -> object:
+        if isinstance(body, dict) and "messages" in body and "input" not in body:
+            raise ValueError("this model embeds texts in `input`, not `messages` (mteb: use_chat_template=False)")
+        return body
 
 
 class TokenizeRequest(_Request):

@@ -22,7 +22,6 @@ Embed = Callable[..., npt.NDArray[np.float32]]
 os.environ.update(
     ANONYMIZED_TELEMETRY="False",
     HAYSTACK_TELEMETRY_ENABLED="False",
-    HF_HUB_OFFLINE="1",
     HF_HUB_DISABLE_TELEMETRY="1",
     NVIDIA_API_KEY="unused",
 )
