@@ -6,7 +6,9 @@
 Needs `inf-embed[client]` and `langchain-core`.
 """
 
-from langchain_core.callbacks import CallbackManagerForRetrieverRun
+import asyncio
+
+from langchain_core.callbacks import AsyncCallbackManagerForRetrieverRun, CallbackManagerForRetrieverRun
 from langchain_core.documents import Document
 from langchain_core.retrievers import BaseRetriever
 from pydantic import ConfigDict
@@ -27,6 +29,14 @@ class InfEmbedRetriever(BaseRetriever):
     def _get_relevant_documents(
         self, query: str, *, run_manager: CallbackManagerForRetrieverRun, instruction: str | None = None
     ) -> list[Document]:
+        return self._find(query, instruction)
+
+    async def _aget_relevant_documents(
+        self, query: str, *, run_manager: AsyncCallbackManagerForRetrieverRun, instruction: str | None = None
+    ) -> list[Document]:
+        return await asyncio.to_thread(self._find, query, instruction)
+
+    def _find(self, query: str, instruction: str | None) -> list[Document]:
         found = self.client.search(
             query, instruction=instruction or self.instruction, k=self.k, collection=self.collection
         )

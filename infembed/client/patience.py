@@ -23,7 +23,6 @@ from infembed.errors import (
 
 T = TypeVar("T")
 _DEFAULT_WAIT_S = 1.0
-_BUSY = frozenset({429, 503})
 _SHOWN_CHARACTERS = 300
 
 
@@ -63,8 +62,9 @@ class Patience:
 
     def _answer(self, request: Request) -> Steps[Reply]:
         deadline = self.clock() + self.timeout_s
+        left_s = self.timeout_s
         while True:
-            reply = yield Send(request, max(0.001, deadline - self.clock()))
+            reply = yield Send(request, left_s)
             assert reply is not None
             if reply.status == 200:
                 return reply
@@ -75,6 +75,9 @@ class Patience:
             if self.clock() + wait_s >= deadline:
                 raise error
             yield Wait(wait_s)
+            left_s = deadline - self.clock()
+            if left_s <= 0:
+                raise error
 
 
 def error_of(reply: Reply) -> InfEmbedError:

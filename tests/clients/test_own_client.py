@@ -92,8 +92,11 @@ def test_a_busy_service_is_waited_for_as_long_as_it_asks(url: str, busy: Path) -
 
 
 def test_a_service_that_stays_busy_is_an_overloaded_error(url: str, busy: Path) -> None:
-    with Client(url, timeout_s=0.2) as client, pytest.raises(OverloadedError, match="1000 tokens are waiting") as found:
-        client.embed("bread")
+    waits: list[float] = []
+    with Client(url, timeout_s=100, clock=lambda: 40.0 * len(waits), sleep=waits.append) as client:
+        with pytest.raises(OverloadedError, match="1000 tokens are waiting") as found:
+            client.embed("bread")
+    assert len(waits) == 3
     assert found.value.retry_after_s == pytest.approx(RETRY_AFTER_S)
 
 
