@@ -107,5 +107,5 @@ def test_the_snippets_of_the_documentation_run_and_print_what_it_says(
     names: dict[str, Any] = {}
     for snippet in re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE):
         exec(compile(snippet, "docs/client.md", "exec"), names)
-        promised = re.findall(r"#> (.*)", snippet)
+        promised = re.findall(r"# -> (.*)", snippet)
         assert capsys.readouterr().out.splitlines() == promised
