@@ -1,13 +1,14 @@
 """The two clients: thin shells that run the steps of an operation over HTTP."""
 
 import asyncio
+import inspect
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, get_args
 
 import httpx2
 
@@ -19,6 +20,7 @@ from infembed.errors import BadInputError, DeadlineExceededError, UnreachableErr
 
 P = ParamSpec("P")
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 _KEEP_ALIVE_S = 2.0
 """Below the 5 s after which uvicorn closes an idle connection: reused at that moment it would look like a failure."""
 
@@ -28,7 +30,7 @@ def _blocking(operation: Callable[P, Operation[T]]) -> Callable[Concatenate["Cli
     def run(client: "Client", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return client._run(operation(*args, **kwargs))
 
-    return run
+    return _described(run, operation)
 
 
 def _awaited(operation: Callable[P, Operation[T]]) -> Callable[Concatenate["AsyncClient", P], Awaitable[T]]:
@@ -36,7 +38,17 @@ def _awaited(operation: Callable[P, Operation[T]]) -> Callable[Concatenate["Asyn
     async def run(client: "AsyncClient", /, *args: P.args, **kwargs: P.kwargs) -> T:
         return await client._run(operation(*args, **kwargs))
 
-    return run
+    return _described(run, operation)
+
+
+def _described(method: F, operation: Callable[..., Operation[Any]]) -> F:
+    """Make `help` and notebooks show the operation's parameters and result as the method's own."""
+    own = inspect.signature(operation)
+    client = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    result = get_args(own.return_annotation)[-1]
+    shown = own.replace(parameters=[client, *own.parameters.values()], return_annotation=result)
+    vars(method)["__signature__"] = shown
+    return method
 
 
 class Client:

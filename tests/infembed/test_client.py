@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import inspect
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -223,6 +224,9 @@ def test_the_asynchronous_client_waits_and_gives_up_alike() -> None:
         asyncio.run(ask(_busy(retry_after="11")))
 
 
-def test_methods_show_their_own_signature_and_documentation() -> None:
-    assert "batch_size" in (Client.embed.__doc__ or "")
-    assert AsyncClient.search.__name__ == "search"
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_methods_show_their_own_parameters_and_documentation(kind: type[Client] | type[AsyncClient]) -> None:
+    shown = inspect.signature(kind("http://service").similarity)
+    assert list(shown.parameters) == ["source", "sentences"]
+    assert "float32" in str(shown.return_annotation)
+    assert "batch_size" in (kind.embed.__doc__ or "")
