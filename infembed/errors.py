@@ -19,6 +19,9 @@
     ├── OverloadedError (RuntimeError)        try again later
     │   └── UnavailableError                  still loading, or shutting down
     ├── DeadlineExceededError (TimeoutError)  the caller's time ran out before the work began
+    ├── AccessError (PermissionError)         a service wants an API key, or one that may do more
+    ├── UnreachableError (ConnectionError)    nothing answers at the address of a service
+    ├── ServiceFailureError (RuntimeError)    a service failed, or answered with something that is no answer
     └── NonFiniteError (ArithmeticError)      the model produced NaN or infinity: our bug
 
 A message states what was found, what was expected, and what to do.
@@ -113,6 +116,18 @@ class UnavailableError(OverloadedError):
 
 class DeadlineExceededError(InfEmbedError, TimeoutError):
     """The request's time ran out while it waited; it never reached the model."""
+
+
+class AccessError(InfEmbedError, PermissionError):
+    """A service refused the API key: there is none, it is unknown, or it lacks the scope."""
+
+
+class UnreachableError(InfEmbedError, ConnectionError):
+    """No service answers at this address."""
+
+
+class ServiceFailureError(InfEmbedError, RuntimeError):
+    """A service failed on a request, or its answer cannot be read."""
 
 
 class NonFiniteError(InfEmbedError, ArithmeticError):

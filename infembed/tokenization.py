@@ -39,6 +39,17 @@ class TokenizedInput:
         return len(self.ids) + len(self.instruction_ids)
 
 
+@dataclass(frozen=True, slots=True)
+class Token:
+    """A token as the tokenizer made it; `start` and `stop` are its characters in the text, None for a special one."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
+
+
 class _Part(NamedTuple):
     """The token ids of one text, at most `limit`; `found` says how long it was."""
 
@@ -120,6 +131,11 @@ class BundleTokenizer:
             result.append(TokenizedInput(item.input_type, part.ids, instruction.ids, is_truncated))
         return result
 
+    def tokens(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[Token]]:
+        """Show the tokens of texts as they stand: whole, and without the model's prompts."""
+        encodings = self._tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
+        return [_tokens(text, encoding) for text, encoding in zip(texts, encodings, strict=True)]
+
     def _encode(self, texts: Sequence[tuple[str, int]], direction: TruncationDirection) -> list["_Part"]:
         """Encode texts, each with the most tokens it may have, a few at a time."""
         parts = []
@@ -157,6 +173,16 @@ def _bounded(text: str, n_characters: int, direction: TruncationDirection) -> st
         return text
     words = " ".join(text.split())
     return words[:n_characters] if direction is TruncationDirection.RIGHT else words[-n_characters:]
+
+
+def _tokens(text: str, encoding: Encoding) -> list[Token]:
+    found = zip(encoding.ids, encoding.tokens, encoding.special_tokens_mask, encoding.offsets, strict=True)
+    return [
+        Token(number, token, special=True, start=None, stop=None)
+        if is_special
+        else Token(number, text[start:stop], special=False, start=start, stop=stop)
+        for number, token, is_special, (start, stop) in found
+    ]
 
 
 def _require_whole(part: _Part, name: str, *, param: str) -> None:

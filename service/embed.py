@@ -1,4 +1,4 @@
-"""`POST /embed`, `/`, `/similarity`: the routes of text-embeddings-inference, with instructions."""
+"""`POST /embed`, `/`, `/similarity`, `/tokenize`: the routes of text-embeddings-inference, with instructions."""
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -7,15 +7,16 @@ from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
 from infembed.inputs import TextInput
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
-from service.schemas import EmbedRequest, SimilarityParameters, SimilarityRequest
+from service.schemas import EmbedRequest, SimilarityParameters, SimilarityRequest, TokenizeRequest, TokenShown
 from service.settings import Settings
+from service.wire import base64_of
 
 
 def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRouter:
     """Make the router of the native embedding routes."""
     router = APIRouter(route_class=JsonRoute, tags=["embed"])
 
-    @router.post("/embed", response_model=list[list[float]], responses=documented(*WORK_ERRORS))
+    @router.post("/embed", response_model=list[list[float]] | list[str], responses=documented(*WORK_ERRORS))
     async def embed(request: EmbedRequest) -> Response:
         """Embed texts, each with its own instruction, a common one, or none; always a list of vectors."""
         refuse_prompt(request.prompt_name)
@@ -32,10 +33,12 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
             truncate=request.truncate is not False,
             direction=request.truncation_direction,
         )
-        return json_response(embedded.vectors, headers=embedded.headers())
+        as_base64 = request.encoding_format == "base64"
+        content = [base64_of(vector) for vector in embedded.vectors] if as_base64 else embedded.vectors
+        return json_response(content, headers=embedded.headers())
 
     router.add_api_route(
-        "/", embed, methods=["POST"], response_model=list[list[float]], responses=documented(*WORK_ERRORS)
+        "/", embed, methods=["POST"], response_model=list[list[float]] | list[str], responses=documented(*WORK_ERRORS)
     )
 
     @router.post("/similarity", response_model=list[float], responses=documented(*WORK_ERRORS))
@@ -59,6 +62,14 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
         )
         scores = np.ascontiguousarray(embedded.vectors[1:] @ embedded.vectors[0])
         return json_response(scores, headers=embedded.headers())
+
+    @router.post("/tokenize", response_model=list[list[TokenShown]], responses=documented(*WORK_ERRORS))
+    async def tokenize(request: TokenizeRequest) -> Response:
+        """Show the tokens of texts, whole: what /embed reads is the first of them."""
+        refuse_prompt(request.prompt_name)
+        items = make_inputs(request.inputs, instruction=None, input_type=None, max_inputs=settings.max_client_batch)
+        tokens = await pipeline.tokens([item.text for item in items], add_special_tokens=request.add_special_tokens)
+        return json_response(tokens)
 
     return router
 

@@ -1,21 +1,21 @@
-"""`POST /v1/embeddings` and `GET /v1/models`: OpenAI's wire format, `instruction` and `input_type` as extra keys."""
-
-import base64
+"""`POST /v1/embeddings`, `GET /v1/models`: OpenAI's wire format, `instruction` and `input_type` as extra keys."""
 
 from fastapi import APIRouter, Response
 
-from infembed.errors import BadInputError
-from infembed.vectors import FloatArray
+from infembed.errors import BadInputError, NotFoundError
+from infembed.tokenization import TruncationDirection
 from service.embed import refuse_dimensions
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
-from service.schemas import OpenAIEmbeddingsRequest
+from service.schemas import Cut, OpenAIEmbeddingsRequest
 from service.settings import Settings
+from service.wire import base64_of
 
 _TOKEN_IDS = (
     "input holds token ids, but this model has a tokenizer of its own and cannot read another's; send text "  # noqa: S105
     "(langchain: OpenAIEmbeddings(..., check_embedding_ctx_length=False))"
 )
+_LONGEST_NAME = 60
 
 
 def openai_routes(
@@ -28,7 +28,7 @@ def openai_routes(
     @router.post("/v1/embeddings", responses=responses)
     async def embeddings(request: OpenAIEmbeddingsRequest) -> Response:
         """Embed texts as OpenAI's clients expect it; unknown keys are ignored."""
-        refuse_dimensions(request.dimensions, dim)
+        refuse_dimensions(request.dimensions or None, dim)
         items = make_inputs(
             _texts(request.input),
             instruction=request.instruction,
@@ -36,11 +36,21 @@ def openai_routes(
             max_inputs=settings.max_client_batch,
             field="input",
         )
-        embedded = await pipeline.embed(items)
+        embedded = await pipeline.embed(
+            items,
+            truncate=request.truncate not in {False, Cut.NONE},
+            direction=TruncationDirection.LEFT if request.truncate is Cut.START else TruncationDirection.RIGHT,
+        )
         as_base64 = request.encoding_format == "base64"
         data = [
-            {"object": "embedding", "index": index, "embedding": _base64(vector) if as_base64 else vector}
-            for index, vector in enumerate(embedded.vectors)
+            {
+                "object": "embedding",
+                "index": index,
+                "embedding": base64_of(vector) if as_base64 else vector,
+                "tokens": item.n_tokens,
+                "truncated": item.is_truncated,
+            }
+            for index, (vector, item) in enumerate(zip(embedded.vectors, embedded.items, strict=True))
         ]
         usage = {"prompt_tokens": embedded.n_tokens, "total_tokens": embedded.n_tokens}
         content = {"object": "list", "data": data, "model": request.model or model, "usage": usage}
@@ -48,13 +58,19 @@ def openai_routes(
 
     router.add_api_route("/embeddings", embeddings, methods=["POST"], responses=responses)
 
+    entry = {"id": model, "object": "model", "created": created, "owned_by": "inf-embed", "max_model_len": max_tokens}
+
     @router.get("/v1/models")
     async def models() -> Response:
         """List the one model this service has."""
-        entry = {
-            "id": model, "object": "model", "created": created, "owned_by": "inf-embed", "max_model_len": max_tokens
-        }  # fmt: skip
         return json_response({"object": "list", "data": [entry]})
+
+    @router.get("/v1/models/{name:path}", responses=documented(404, openai=True))
+    async def model_named(name: str) -> Response:
+        """Describe a model by its name."""
+        if name != model:
+            raise NotFoundError(f"no model {name[:_LONGEST_NAME]!r}; there is {model}", param="model")
+        return json_response(entry)
 
     return router
 
@@ -66,7 +82,3 @@ def _texts(value: str | list[str] | list[int] | list[list[int]]) -> str | list[s
     if len(texts) != len(value):
         raise BadInputError(_TOKEN_IDS, param="input")
     return texts
-
-
-def _base64(vector: FloatArray) -> str:
-    return base64.b64encode(vector.astype("<f4").tobytes()).decode("ascii")

@@ -6,23 +6,26 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from infembed.bundle import Bundle
 from infembed.errors import BadInputError, EmptyInputError, OverloadedError, TooManyInputsError
 from infembed.inputs import InputType, TextInput
-from infembed.tokenization import TokenizedInput, TruncationDirection
+from infembed.tokenization import Token, TokenizedInput, TruncationDirection
 from infembed.vectors import FloatArray, normalize
 from service.metrics import Metrics, Stage
 from service.queue import BatchQueue
 from service.settings import Settings
 
+T = TypeVar("T")
 _TOKENIZER_THREADS = 2
 _BODIES_IN_TOKENIZER = 4
 """Characters that may be on their way through the tokenizer, in largest bodies."""
 _PROBE_TIMEOUT_S = 10.0
+_MOST_CHARACTERS_SHOWN = 262_144
+"""Each token is shown in about 80 characters of JSON, and most are shorter than five characters of text."""
 _WARM_UP_TEXTS = 16
 _WARM_UP_WORDS = 62
 
@@ -38,6 +41,8 @@ class Tokenizer(Protocol):
         direction: TruncationDirection = ...,
         name_of: Callable[[int], str] = ...,
     ) -> list[TokenizedInput]: ...
+
+    def tokens(self, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[Token]]: ...
 
 
 class ServedEncoder(Protocol):
@@ -57,6 +62,7 @@ class Embedded:
     """Vectors of one request, (N, D), and what making them took."""
 
     vectors: FloatArray
+    items: Sequence[TokenizedInput]
     n_tokens: int
     n_characters: int
     n_truncated: int
@@ -123,6 +129,7 @@ class Pipeline:
         self._metrics.stage(Stage.INFERENCE, times.inference_s)
         return Embedded(
             vectors=normalize(vectors) if normalized else vectors,
+            items=tokenized,
             n_tokens=sum(item.n_tokens for item in tokenized),
             n_characters=n_characters,
             n_truncated=n_truncated,
@@ -130,6 +137,18 @@ class Pipeline:
             queue_s=times.queue_s,
             inference_s=times.inference_s,
         )
+
+    async def tokens(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Token]]:
+        """Show the tokens of texts; refuses more text than an answer could hold."""
+        n_characters = sum(map(len, texts))
+        if n_characters > _MOST_CHARACTERS_SHOWN:
+            raise TooManyInputsError(
+                f"inputs has {n_characters} characters, the tokens of at most {_MOST_CHARACTERS_SHOWN} are shown at "
+                "once; send fewer texts, or shorter ones",
+                param="inputs",
+            )
+        show = partial(self._encoder.tokenizer.tokens, texts, add_special_tokens=add_special_tokens)
+        return await self._tokenize(show, n_characters)
 
     async def warm_up(self) -> None:
         """Run two full batches: the first pass allocates, the second tells the queue how fast the model is."""
@@ -146,7 +165,7 @@ class Pipeline:
         await self.queue.drain()
         self._tokenizers.shutdown(wait=True)
 
-    async def _tokenize(self, tokenize: Callable[[], list[TokenizedInput]], n_characters: int) -> list[TokenizedInput]:
+    async def _tokenize(self, tokenize: Callable[[], T], n_characters: int) -> T:
         """Tokenize off the event loop; refuses when too much text is on its way already."""
         most = _BODIES_IN_TOKENIZER * self._settings.max_body_bytes
         if self._tokenizing_characters + n_characters > most:

@@ -1,8 +1,9 @@
 """Requests and responses as the API documents them. Types are strict: nothing is guessed from a wrong one."""
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
 
 from infembed.inputs import InputType
 from infembed.tokenization import TruncationDirection
@@ -28,7 +29,19 @@ def _direction(value: object) -> object:
     return _enum(TruncationDirection, _lower(value))
 
 
-def _enum(kind: type[InputType] | type[TruncationDirection], value: object) -> object:
+def _cut(value: object) -> object:
+    return value if isinstance(value, bool) else _enum(Cut, _lower(value))
+
+
+class Cut(StrEnum):
+    """NIM's and Cohere's words for what happens to a text that is too long: it is refused, or loses an end."""
+
+    NONE = "none"
+    START = "start"
+    END = "end"
+
+
+def _enum(kind: type[StrEnum], value: object) -> object:
     if value is None or isinstance(value, kind):
         return value
     try:
@@ -39,9 +52,13 @@ def _enum(kind: type[InputType] | type[TruncationDirection], value: object) -> o
 
 Side = Annotated[InputType, BeforeValidator(_input_type)]
 Direction = Annotated[TruncationDirection, BeforeValidator(_direction)]
+Truncate = Annotated[bool | Cut, BeforeValidator(_cut)]
 Texts = str | Annotated[list[str], Field(fail_fast=True)]
 """A list stops at its first wrong element: a million of them must not make a million errors."""
 Instructions = str | Annotated[list[str | None], Field(fail_fast=True)]
+
+
+EncodingFormat = Literal["float", "base64"]
 
 
 class EmbedRequest(_Request):
@@ -59,6 +76,9 @@ class EmbedRequest(_Request):
     truncation_direction: Direction = Field(default=TruncationDirection.RIGHT, description="Which end is cut.")
     prompt_name: str | None = Field(default=None, description="Not used by this model; any name is refused.")
     dimensions: int | None = Field(default=None, ge=1, description="Only the model's own number is accepted.")
+    encoding_format: EncodingFormat = Field(
+        default="float", description="`base64`: each vector as little-endian float32, a third of the size."
+    )
 
 
 class SearchRequest(_Request):
@@ -113,11 +133,40 @@ class OpenAIEmbeddingsRequest(BaseModel):
 
     input: Texts | TokenIds = Field(description="Texts; token ids are refused (400).")
     model: str | None = None
-    encoding_format: Literal["float", "base64"] = "float"
-    dimensions: int | None = Field(default=None, ge=1)
+    encoding_format: EncodingFormat | None = "float"
+    dimensions: int | None = Field(default=None, ge=0, description="Only the model's own number; 0 counts as none.")
+    truncate: Truncate | None = Field(
+        default=True,
+        description="`END` (true), `START`, or `NONE` (false), which refuses texts that are too long (422).",
+    )
     user: str | None = None
     instruction: Instructions | None = None
     input_type: Side | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_chat(cls, body: object) -> object:
+        if isinstance(body, dict) and "messages" in body and "input" not in body:
+            raise ValueError("this model embeds texts in `input`, not `messages` (mteb: use_chat_template=False)")
+        return body
+
+
+class TokenizeRequest(_Request):
+    """`POST /tokenize`: text-embeddings-inference's."""
+
+    inputs: Texts = Field(description="One text or many; always answered by a list for each.")
+    add_special_tokens: bool = Field(default=True, description="Show the tokens that the model puts around a text.")
+    prompt_name: str | None = Field(default=None, description="Not used by this model; any name is refused.")
+
+
+class TokenShown(BaseModel):
+    """A token; `start` and `stop` are its characters in the text, null for a special one."""
+
+    id: int
+    text: str
+    special: bool
+    start: int | None
+    stop: int | None
 
 
 class SimilarityInputs(_Request):

@@ -78,6 +78,12 @@ def test_onnx_runtime_is_imported_in_one_place_that_turns_its_telemetry_off() ->
     assert source.index("ORT_DISABLE_TELEMETRY") < source.index("import onnxruntime")
 
 
+def test_what_serves_makes_no_http_requests_but_the_client_does() -> None:
+    importers = [path for path in _modules() if "httpx2" in set(_imported(path))]
+    serving = [path.relative_to(ROOT).as_posix() for path in importers if path.relative_to(ROOT).parts[0] in TORCH_FREE]
+    assert serving == ["infembed/client/http.py"]
+
+
 def test_the_command_line_loads_without_any_stage_installed() -> None:
     """`infembed --help` must work in every environment, so command modules import heavy libraries only when run."""
     program = f"""
