@@ -40,7 +40,7 @@ def test_a_way_that_fails_on_this_card_is_reported_and_the_others_go_on(capsys: 
     def fails(_: Mapping[str, object]) -> None:
         raise RuntimeError("no kernel")
 
-    runs = []
+    runs: list[object] = []
     report(HERE, {"bad": fails, "good": runs.append}, texts(np.random.default_rng(0), [3, 4]), 1e-9)
     failed, measured = capsys.readouterr().out.splitlines()
     assert failed == "| bad | 4 | 2 | failed: no kernel | |"
