@@ -56,8 +56,7 @@ class Layout(NamedTuple):
         for name in self.graphs:
             options = session_options(1, initializers=weights.initializers, packs_matrices=name not in self.unpacked)
             options.enable_mem_pattern = self.patterns
-            session = open_session(bundle.graph_path(name, Precision.FP32), options)
-            graphs[name] = PlainGraph(session, keeps=weights)
+            graphs[name] = PlainGraph(open_session(bundle.graph_path(name, Precision.FP32), options))
         if self.releases:
             weights.release()
         return LoadedGraphs(graphs, weights)

@@ -36,10 +36,7 @@ class Graph(Protocol):
 class PlainGraph:
     """Runs any shape; ONNX Runtime allocates what it needs."""
 
-    def __init__(
-        self, session: ort.InferenceSession, options: ort.RunOptions | None = None, *, keeps: object = None
-    ) -> None:
-        self._keeps = keeps  # what the session reads from without owning it: shared weights
+    def __init__(self, session: ort.InferenceSession, options: ort.RunOptions | None = None) -> None:
         self._session = session
         self._options = options
         self.inputs = _shapes(session)

@@ -19,7 +19,7 @@ _STATE, _MASK = "instruction_state", "instruction_mask"
 
 @dataclass(frozen=True, slots=True)
 class LoadedGraphs:
-    """The graphs of one precision and the weights they share."""
+    """The graphs of one precision; `weights` must live as long as they do."""
 
     graphs: dict[GraphName, Graph]
     weights: SharedWeights | None
@@ -78,7 +78,7 @@ def load_graphs(
     for name in sessions_to_open(bundle, footprint):
         packs = footprint is Footprint.FAST or name is not GraphName.INSTRUCTION
         options = session_options(n_threads, initializers=weights.initializers, packs_matrices=packs)
-        graphs[name] = PlainGraph(open_session(bundle.graph_path(name, precision), options), keeps=weights)
+        graphs[name] = PlainGraph(open_session(bundle.graph_path(name, precision), options))
     return LoadedGraphs(graphs, weights)
 
 
