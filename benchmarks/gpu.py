@@ -89,7 +89,7 @@ def main() -> int:
 def measure(machine: Machine, bundle: Bundle, checkpoint: Path, arguments: argparse.Namespace) -> None:
     shape = _bert_shape(checkpoint)
     peak = matrix_peak(machine)
-    print(f"{device_name(machine)}, {machine.precision}: one matrix product reaches {peak / 1e12:.2f} TFLOP/s\n")
+    print(f"{device_name(machine)}, {machine.precision}: one matrix product reaches {peak / 1e12:.3g} TFLOP/s\n")
     print("| way | length | rows | texts/s | FLOP/s of the peak |\n|---|---:|---:|---:|---:|")
     rng = np.random.default_rng(SEED)
     document_ways = dict(documents(machine, bundle, checkpoint))

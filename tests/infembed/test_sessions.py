@@ -1,3 +1,4 @@
+import gc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from infembed.errors import BadConfigError
 from infembed.execution import Footprint, Provider
 from infembed.graphs import PlainGraph
 from infembed.inputs import Fusion, InputType
-from infembed.loading import sessions_to_open
+from infembed.loading import load_graphs, sessions_to_open
 from infembed.onnx_runtime import ort
 from infembed.sessions import open_session, require_provider, require_started, session_options
 from infembed.tokenization import TokenizedInput
@@ -41,6 +42,15 @@ def test_a_graph_finds_its_weights_beside_it_without_shared_ones(tiny_bundle: Pa
     alone = graph.run({"input_ids": ids, "attention_mask": np.ones_like(ids)})
     shared = OnnxEncoder(bundle).encode([TokenizedInput(InputType.DOCUMENT, ids=(2, 7, 8, 3))])
     np.testing.assert_array_equal(alone, shared)
+
+
+def test_a_graph_keeps_the_weights_it_shares_alive(tiny_bundle: Path) -> None:
+    bundle = Bundle.open(tiny_bundle)
+    graph = load_graphs(bundle, Precision.FP32, provider=Provider.CPU, footprint=Footprint.FAST, n_threads=1).document
+    gc.collect()
+    ids = np.array([[2, 7, 8, 3]])
+    expected = OnnxEncoder(bundle).encode([TokenizedInput(InputType.DOCUMENT, ids=(2, 7, 8, 3))])
+    np.testing.assert_array_equal(graph.run({"input_ids": ids, "attention_mask": np.ones_like(ids)}), expected)
 
 
 def test_with_a_small_footprint_one_session_reads_queries_and_documents(tiny_bundle: Path) -> None:
