@@ -6,6 +6,7 @@ from fastapi import APIRouter, Response
 
 from infembed.errors import BadInputError
 from infembed.vectors import FloatArray
+from service.callers import CallerOf
 from service.embed import refuse_dimensions
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
@@ -26,7 +27,7 @@ def openai_routes(
     responses = documented(*WORK_ERRORS, openai=True)
 
     @router.post("/v1/embeddings", responses=responses)
-    async def embeddings(request: OpenAIEmbeddingsRequest) -> Response:
+    async def embeddings(request: OpenAIEmbeddingsRequest, caller: CallerOf) -> Response:
         """Embed texts as OpenAI's clients expect it; unknown keys are ignored."""
         refuse_dimensions(request.dimensions, dim)
         items = make_inputs(
@@ -36,7 +37,7 @@ def openai_routes(
             max_inputs=settings.max_client_batch,
             field="input",
         )
-        embedded = await pipeline.embed(items)
+        embedded = await pipeline.embed(items, caller=caller)
         as_base64 = request.encoding_format == "base64"
         data = [
             {"object": "embedding", "index": index, "embedding": _base64(vector) if as_base64 else vector}

@@ -1,6 +1,6 @@
 """The application around fakes, and a client for it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +9,7 @@ from starlette.testclient import TestClient
 
 from index.collection import Hit
 from infembed.bundle import Bundle
-from infembed.encoder import OnnxEncoder
+from infembed.encoder import OnnxEncoder, StatesOf, TokenIds
 from infembed.tokenization import BundleTokenizer, TokenizedInput
 from infembed.vectors import FloatArray
 from service.app import create_app
@@ -31,10 +31,13 @@ class FaultyEncoder:
     def tokenizer(self) -> BundleTokenizer:
         return self._real.tokenizer
 
-    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray:
+    def encode_instructions(self, instructions: Iterable[TokenIds]) -> Mapping[TokenIds, FloatArray]:
+        return self._real.encode_instructions(instructions)
+
+    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray:
         if isinstance(self.fault, Exception):
             raise self.fault
-        vectors = self._real.encode(items)
+        vectors = self._real.encode(items, states_of=states_of)
         return vectors if self.fault is None else np.full_like(vectors, self.fault)
 
 
