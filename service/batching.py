@@ -124,10 +124,12 @@ class Backlog(Generic[W]):
         return alive, expired
 
     def _account(self, lane: Lane, n_tokens: int) -> None:
-        if lane is Lane.BULK:
-            self._served_before_bulk = max(0, self._served_before_bulk - self.SHARE * n_tokens)
-        elif lane is Lane.INTERACTIVE and self._lanes[Lane.BULK]:
+        if lane is Lane.INTERACTIVE and self._lanes[Lane.BULK]:
             self._served_before_bulk += n_tokens
+        elif lane is Lane.BULK and self._lanes[Lane.INTERACTIVE]:
+            self._served_before_bulk -= self.SHARE * n_tokens
+        elif lane is Lane.BULK:
+            self._served_before_bulk = 0
 
 
 def fill_batch(sizes: Sequence[Size], *, budget: int) -> list[int]:
