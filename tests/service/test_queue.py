@@ -169,7 +169,9 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         queue = _queue(model, max_queued_tokens=10)
         task = asyncio.create_task(queue.run([_item(1), _item(2)], timeout_s=5))
         await _until(lambda: queue.queued_tokens == 8)
-        with pytest.raises(OverloadedError, match="8 tokens of interactive requests are waiting and this request has 4") as caught:
+        with pytest.raises(
+            OverloadedError, match="8 tokens of interactive requests are waiting and this request has 4"
+        ) as caught:
             await queue.run([_item(3)], timeout_s=5)
         assert caught.value.retry_after_s > 0
         model.gate.set()
@@ -243,7 +245,7 @@ def test_inputs_that_nobody_waits_for_make_room_at_once() -> None:
         model.gate.set()
         await asyncio.gather(*running)
         await queue.drain()
-        assert sorted(sum(model.batches, [])) == [1, 2]
+        assert sorted(n for batch in model.batches for n in batch) == [1, 2]
 
     _run(test)
 
@@ -271,7 +273,9 @@ def test_a_failing_batch_is_halved_until_the_input_at_fault_is_alone() -> None:
         await _until(lambda: queue.queued_tokens == 72)
         model.gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert [n for n, result in zip((98, 99, *range(1, 17)), results, strict=True) if isinstance(result, Exception)] == [13]
+        assert [
+            n for n, result in zip((98, 99, *range(1, 17)), results, strict=True) if isinstance(result, Exception)
+        ] == [13]
         assert len(model.batches) == 2 + 1 + 2 * 4
         await queue.drain()
 
