@@ -18,8 +18,7 @@ from infembed.vectors import FloatArray, IntArray, normalize, require_finite
 
 OFFLINE_BATCH_TOKENS = 4096
 TokenIds = tuple[int, ...]
-States = Mapping[TokenIds, npt.NDArray[np.floating[Any]]]
-StatesOf = Callable[[Iterable[TokenIds]], States]
+StatesOf = Callable[[Iterable[TokenIds]], Mapping[TokenIds, FloatArray]]
 
 
 class Encoder(Protocol):
@@ -128,7 +127,9 @@ class OnnxEncoder:
                 states[unique[row]] = state[..., : len(unique[row]), :].copy()
         return states
 
-    def encode_queries_with(self, states: States, queries: Sequence[TokenizedInput]) -> FloatArray:
+    def encode_queries_with(
+        self, states: Mapping[TokenIds, FloatArray], queries: Sequence[TokenizedInput]
+    ) -> FloatArray:
         """Encode one batch of queries whose instructions have been encoded; (B, D) in order, not normalised.
 
         Queries without instruction may be among them.

@@ -11,6 +11,7 @@ from infembed.bundle import Bundle, GraphName, Precision
 from infembed.execution import Footprint, Provider
 from infembed.graphs import BoundGraph, Graph, PlainGraph
 from infembed.sessions import open_session, session_options
+from infembed.vectors import FloatArray
 from infembed.weightfile import SharedWeights, map_weights
 
 _STATE, _MASK = "instruction_state", "instruction_mask"
@@ -44,7 +45,7 @@ class LoadedGraphs:
     def query_reads_documents(self) -> bool:
         return GraphName.DOCUMENT not in self.graphs
 
-    def after(self, states: Sequence[npt.NDArray[np.floating[Any]] | None]) -> dict[str, npt.NDArray[Any]]:
+    def after(self, states: Sequence[FloatArray | None]) -> dict[str, npt.NDArray[Any]]:
         """Pad instruction states of different lengths into one batch, (U, ..., I, ·), with its mask, (U, I).
 
         None is "no instruction".

@@ -73,8 +73,8 @@ class Settings(BaseSettings):
     instruction_cache_bytes: int = Field(
         default=67_108_864,
         ge=0,
-        description="Memory of remembered instructions; 64 MiB hold 121 of 60 tokens for the default model. Raising it "
-        "lets more different instructions be in use without being computed again; 0 remembers none.",
+        description="Memory of remembered instructions; 64 MiB hold 60 of 60 tokens for the default model. Raising "
+        "it lets more different instructions be in use without being computed again; 0 remembers none.",
     )
     max_connections: int = Field(
         default=1024,

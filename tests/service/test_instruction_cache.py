@@ -11,8 +11,8 @@ from infembed.vectors import FloatArray
 from service.instruction_cache import InstructionCache
 from service.metrics import Metrics
 
-BYTES_PER_TOKEN = 4
-"""Of the fake's states in half precision."""
+BYTES_PER_TOKEN = 8
+"""Of the fake's states."""
 
 
 class Instructions:
@@ -88,8 +88,8 @@ def test_a_cache_of_no_bytes_remembers_nothing() -> None:
     assert encode.asked == [[(1,)], [(1,)]]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e6])
-def test_states_that_half_precision_cannot_hold_are_not_kept(value: float) -> None:
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_states_that_are_not_finite_are_not_kept(value: float) -> None:
     asked = []
 
     def encode(instructions: Iterable[TokenIds]) -> dict[TokenIds, FloatArray]:
@@ -116,4 +116,4 @@ def test_vectors_are_the_same_whether_an_instruction_was_known_or_not(any_tiny_b
     missed = encoder.encode(queries, states_of=cache.states_of)
     hit = encoder.encode(queries, states_of=cache.states_of)
     np.testing.assert_array_equal(missed, hit)
-    np.testing.assert_allclose(hit, encoder.encode(queries), atol=5e-3)
+    np.testing.assert_allclose(hit, encoder.encode(queries), atol=1e-5)
