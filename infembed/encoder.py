@@ -1,5 +1,6 @@
 """Encode queries and documents with a bundle through ONNX Runtime."""
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +20,8 @@ from infembed.vectors import FloatArray, IntArray, normalize, require_finite
 OFFLINE_BATCH_TOKENS = 4096
 TokenIds = tuple[int, ...]
 StatesOf = Callable[[Iterable[TokenIds]], Mapping[TokenIds, FloatArray]]
+_RUN_TOKENS_PER_THREAD = 512
+"""Padded tokens of one run on the processor, for each thread. More is no faster and takes memory in proportion."""
 
 
 class Encoder(Protocol):
@@ -59,9 +62,9 @@ class OnnxEncoder:
         self.bundle = bundle
         self.tokenizer = BundleTokenizer.open(bundle)
         self._max_batch_tokens = max_batch_tokens
-        self._graphs = load_graphs(
-            bundle, precision, provider=provider, footprint=footprint, n_threads=n_threads or available_cpus()
-        )
+        n_threads = n_threads or available_cpus()
+        self._run_tokens = sys.maxsize if provider.on_gpu else _RUN_TOKENS_PER_THREAD * n_threads
+        self._graphs = load_graphs(bundle, precision, provider=provider, footprint=footprint, n_threads=n_threads)
         self._require_working_graphs()
 
     @classmethod
@@ -121,7 +124,7 @@ class OnnxEncoder:
         """
         unique = [ids for ids in dict.fromkeys(instructions) if ids]
         states = {}
-        for rows in plan_batches([len(ids) for ids in unique], max_batch_tokens=self._max_batch_tokens):
+        for rows in plan_batches([len(ids) for ids in unique], max_batch_tokens=self._run_tokens):
             batch = self._graphs.instruction.run(_tokens([unique[row] for row in rows]))
             for row, state in zip(rows, batch, strict=True):
                 states[unique[row]] = state[..., : len(unique[row]), :].copy()
@@ -134,6 +137,21 @@ class OnnxEncoder:
 
         Queries without instruction may be among them.
         """
+        return self._in_runs(lambda some: self._run_queries(states, some), queries)
+
+    def _in_runs(
+        self, run: Callable[[Sequence[TokenizedInput]], FloatArray], items: Sequence[TokenizedInput]
+    ) -> FloatArray:
+        """Run a batch in parts of similar length that fit the processor; (B, D) in order."""
+        runs = list(plan_batches([len(item.ids) for item in items], max_batch_tokens=self._run_tokens))
+        if not runs:
+            return np.empty((0, self.dim), dtype=np.float32)
+        vectors = np.concatenate([run([items[row] for row in rows]) for rows in runs])
+        result = np.empty_like(vectors)
+        result[np.concatenate(runs)] = vectors
+        return result
+
+    def _run_queries(self, states: Mapping[TokenIds, FloatArray], queries: Sequence[TokenizedInput]) -> FloatArray:
         unique = list(dict.fromkeys(query.instruction_ids for query in queries))
         row_of = {instruction: row for row, instruction in enumerate(unique)}
         feeds = _tokens([query.ids for query in queries])
@@ -163,6 +181,9 @@ class OnnxEncoder:
         return item.input_type is InputType.QUERY and not is_plain
 
     def _encode_plain(self, items: Sequence[TokenizedInput]) -> FloatArray:
+        return self._in_runs(self._run_plain, items)
+
+    def _run_plain(self, items: Sequence[TokenizedInput]) -> FloatArray:
         feeds = _tokens([item.ids for item in items])
         if self._graphs.query_reads_documents:
             feeds |= self._graphs.after([None])
@@ -171,7 +192,7 @@ class OnnxEncoder:
 
     def _encode_queries(self, items: Sequence[TokenizedInput], states_of: StatesOf | None = None) -> FloatArray:
         if not self._graphs.has_states:
-            return self._graphs.query.run(_tokens([item.ids for item in items]))
+            return self._in_runs(lambda some: self._graphs.query.run(_tokens([item.ids for item in some])), items)
         states = (states_of or self.encode_instructions)(item.instruction_ids for item in items)
         return self.encode_queries_with(states, items)
 

@@ -15,7 +15,11 @@ Shape = tuple[int, ...]
 _TOKEN_AXES = frozenset({"T", "I"})
 _TOKEN_BUCKETS = (16, 32, 64, 128, 256, 512)
 _NOT_CAPTURED = -1
-_DTYPES = {"tensor(int64)": np.int64, "tensor(float)": np.float32, "tensor(float16)": np.float16}
+_DTYPES: dict[str, type[np.generic]] = {
+    "tensor(int64)": np.int64,
+    "tensor(float)": np.float32,
+    "tensor(float16)": np.float16,
+}
 
 
 class Graph(Protocol):

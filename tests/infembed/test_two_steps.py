@@ -64,6 +64,15 @@ def test_a_small_footprint_gives_the_same_vectors(bundle_with_states: Path) -> N
     np.testing.assert_allclose(small.encode(mixed), fast.encode(mixed), atol=TOLERANCE)
 
 
+def test_a_batch_that_takes_several_runs_keeps_the_order_of_its_queries(bundle_with_states: Path) -> None:
+    encoder = OnnxEncoder.open(bundle_with_states, n_threads=1)
+    queries = _queries() * 20
+    states = encoder.encode_instructions(query.instruction_ids for query in queries)
+    once = encoder.encode_queries_with(states, _queries())
+    np.testing.assert_allclose(encoder.encode_queries_with(states, queries), np.tile(once, (20, 1)), atol=TOLERANCE)
+    assert encoder.encode_queries_with(states, []).shape == (0, encoder.dim)
+
+
 def test_queries_without_any_instruction_need_no_states(bundle_with_states: Path) -> None:
     encoder = OnnxEncoder.open(bundle_with_states)
     plain = [TokenizedInput(InputType.QUERY, query.ids) for query in _queries()]

@@ -18,6 +18,7 @@ import pytest
 from index.build import build_collection
 from infembed.cli import UNUSABLE, main
 from infembed.encoder import OnnxEncoder
+from infembed.onnx_runtime import ort
 from tests.tiny import make_tiny_bundle
 
 
@@ -74,6 +75,15 @@ def test_an_index_of_another_model_is_refused(
     message = _refusal(capsys, monkeypatch, "--bundle", tiny_bundle, "--collections", collections)
     assert "another model" in message
     assert "bread" in message
+
+
+def test_a_gpu_without_onnxruntime_for_it_is_refused_instead_of_served_from_the_processor(
+    tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    message = _refusal(capsys, monkeypatch, "--bundle", tiny_bundle, "--provider", "cuda")
+    assert "CUDAExecutionProvider" in message
+    assert "install onnxruntime-gpu" in message
 
 
 def test_a_port_in_use_is_refused(
