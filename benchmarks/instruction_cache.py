@@ -2,10 +2,10 @@
 
     python -m benchmarks.instruction_cache --bundle .cache/bundle --concat BUNDLE
 
-`--concat` is a bundle of the same base with fusion `concat` (`infembed bundle assemble --fusion concat --out BUNDLE`), which
-reads the instruction again with every query. Three services run side by side: with the cache, with a cache of no bytes,
-and `concat`. Each round asks each of them in turn, and the bare sessions without any server, so that a change of the
-machine's mood hits all of them; the table gives the median over the rounds.
+`--concat` is a bundle of the same base that reads the instruction again with every query (`infembed bundle assemble
+--fusion concat --out BUNDLE`). Three services run side by side: with the cache, with a cache of no bytes, and `concat`.
+Each round asks each of them in turn, and the bare sessions without any server, so that a change of the machine's mood
+hits all of them; the table gives the median over the rounds.
 """
 
 import argparse

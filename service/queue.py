@@ -16,7 +16,6 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from infembed.errors import DeadlineExceededError, NonFiniteError, OverloadedError, UnavailableError
 from infembed.tokenization import TokenizedInput
@@ -210,7 +209,7 @@ class BatchQueue:
                 return [error]
             half = len(items) // 2
             return self._outcomes(items[:half]) + self._outcomes(items[half:])
-        finite: npt.NDArray[np.bool_] = np.isfinite(vectors).all(axis=1)
+        finite = np.all(np.isfinite(vectors), axis=1, keepdims=True)
         return [
             vector if is_finite else NonFiniteError("the model produced NaN or infinity for this input")
             for vector, is_finite in zip(vectors, finite, strict=True)

@@ -90,7 +90,7 @@ def test_a_cache_of_no_bytes_remembers_nothing() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_states_that_are_not_finite_are_not_kept(value: float) -> None:
-    asked = []
+    asked: list[TokenIds] = []
 
     def encode(instructions: Iterable[TokenIds]) -> dict[TokenIds, FloatArray]:
         asked.extend(instructions)
