@@ -95,7 +95,7 @@ class Metrics:
         self._instruction_evictions = Counter(
             "infembed_instruction_cache_evictions", "Instructions forgotten to make room.", registry=registry
         )
-        self._instruction_inputs = Gauge(
+        self._instructions_kept = Gauge(
             "infembed_instruction_cache_instructions", "Instructions remembered.", registry=registry
         )
         self._instruction_bytes = Gauge(
@@ -153,8 +153,8 @@ class Metrics:
         self._instructions.labels("hit").inc(hits)
         self._instructions.labels("miss").inc(misses)
 
-    def instruction_states(self, *, inputs: int, n_bytes: int) -> None:
-        self._instruction_inputs.set(inputs)
+    def instruction_states(self, *, instructions: int, n_bytes: int) -> None:
+        self._instructions_kept.set(instructions)
         self._instruction_bytes.set(n_bytes)
 
     def instruction_evicted(self) -> None:

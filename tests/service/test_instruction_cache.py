@@ -74,6 +74,14 @@ def test_the_least_recently_used_instruction_goes_first() -> None:
         assert line in text
 
 
+def test_a_new_models_cache_is_empty_though_the_old_ones_metrics_go_on() -> None:
+    encode, metrics = Instructions(), Metrics()
+    for _ in range(2):
+        _cache(encode, n_tokens=100, metrics=metrics).states_of([(1, 2)])
+    assert encode.asked == [[(1, 2)]] * 2
+    assert b"infembed_instruction_cache_instructions 1.0" in metrics.render()
+
+
 def test_a_batch_gets_all_its_instructions_though_they_do_not_fit_the_cache() -> None:
     cache = _cache(Instructions(), n_tokens=2)
     wanted: list[TokenIds] = [(1, 1), (2, 2), (3, 3, 3), (4,)]
