@@ -206,15 +206,17 @@ def served(bundle: Path, collections: Path) -> Iterator[str]:
     command += ["--bundle", bundle, "--collections", collections]
     with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
         try:
-            assert process.stdout is not None
-            ready = next(
-                (found for line in process.stdout if (found := re.search(r"ready on (http://\S+)", line))), None
-            )
-            if ready is None:
-                raise SystemExit("the service did not start")
-            yield ready[1]
+            yield ready_url(process)
         finally:
             process.terminate()
+
+
+def ready_url(process: "subprocess.Popen[str]") -> str:
+    """Wait for a starting service to say where it listens."""
+    for line in process.stdout or ():
+        if found := re.search(r"ready on (http://\S+)", line):
+            return found[1]
+    raise SystemExit("the service did not start")
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from infembed.vectors import FloatArray, IntArray, normalize, require_finite
 
 OFFLINE_BATCH_TOKENS = 4096
 TokenIds = tuple[int, ...]
+StatesOf = Callable[[Iterable[TokenIds]], Mapping[TokenIds, FloatArray]]
 _RUN_TOKENS_PER_THREAD = 512
 """Padded tokens of one run on the processor, for each thread. More is no faster and takes memory in proportion."""
 
@@ -89,17 +90,19 @@ class OnnxEncoder:
     def document_fingerprint(self) -> str:
         return self.bundle.manifest.document_fingerprint
 
-    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray:
+    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray:
         """Encode one batch; (B, D) float32 in order, pooled but not normalised.
 
-        Queries and documents may be mixed, and so may queries with different instructions or none.
+        Queries and documents may be mixed, and so may queries with different instructions or none. `states_of` gives
+        the states of their instructions in the place of `encode_instructions`: it may remember them.
         """
         result = np.empty((len(items), self.dim), dtype=np.float32)
-        runs: dict[Callable[[Sequence[TokenizedInput]], FloatArray], list[int]] = {}
-        for row, item in enumerate(items):
-            runs.setdefault(self._path_of(item), []).append(row)
-        for run, rows in runs.items():
-            result[rows] = run([items[row] for row in rows])
+        queries = [row for row, item in enumerate(items) if self._is_query(item)]
+        plain = [row for row, item in enumerate(items) if not self._is_query(item)]
+        if queries:
+            result[queries] = self._encode_queries([items[row] for row in queries], states_of)
+        if plain:
+            result[plain] = self._encode_plain([items[row] for row in plain])
         return result
 
     def encode_documents(self, texts: Sequence[str]) -> FloatArray:
@@ -165,7 +168,8 @@ class OnnxEncoder:
         query = TokenizedInput(InputType.QUERY, ids=(0,), instruction_ids=(0,))
         for item in (document, query):
             try:
-                dim = self._path_of(item)([item]).shape[1]
+                run = self._encode_queries if self._is_query(item) else self._encode_plain
+                dim = run([item]).shape[1]
             except Exception as error:  # onnxruntime's exceptions share no base but Exception
                 raise AlteredArtefactError(f"the graphs of {self.bundle.path} do not run: {error}; {REMEDY}") from error
             if dim != self.dim:
@@ -174,12 +178,10 @@ class OnnxEncoder:
                     f"{self.dim}; {REMEDY}"
                 )
 
-    def _path_of(self, item: TokenizedInput) -> Callable[[Sequence[TokenizedInput]], FloatArray]:
-        """Choose the graph."""
+    def _is_query(self, item: TokenizedInput) -> bool:
+        """Whether the query's graph is needed; a plain query may be the same to the model as a document."""
         is_plain = self.bundle.manifest.tower.reads_plain_queries_as_documents and not item.instruction_ids
-        if item.input_type is InputType.DOCUMENT or is_plain:
-            return self._encode_plain
-        return self._encode_query
+        return item.input_type is InputType.QUERY and not is_plain
 
     def _encode_plain(self, items: Sequence[TokenizedInput]) -> FloatArray:
         return self._in_runs(self._run_plain, items)
@@ -191,10 +193,11 @@ class OnnxEncoder:
             feeds["instruction_index"] = np.zeros(len(items), dtype=np.int64)
         return self._graphs.document.run(feeds)
 
-    def _encode_query(self, items: Sequence[TokenizedInput]) -> FloatArray:
+    def _encode_queries(self, items: Sequence[TokenizedInput], states_of: StatesOf | None = None) -> FloatArray:
         if not self._graphs.has_states:
             return self._in_runs(lambda some: self._graphs.query.run(_tokens([item.ids for item in some])), items)
-        return self.encode_queries_with(self.encode_instructions(item.instruction_ids for item in items), items)
+        states = (states_of or self.encode_instructions)(item.instruction_ids for item in items)
+        return self.encode_queries_with(states, items)
 
 
 def plan_batches(lengths: Sequence[int], *, max_batch_tokens: int) -> Iterator[list[int]]:

@@ -5,6 +5,7 @@ from fastapi import APIRouter, Response
 
 from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
 from infembed.inputs import TextInput
+from service.callers import CallerOf
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
 from service.schemas import EmbedRequest, SimilarityParameters, SimilarityRequest, TokenizeRequest, TokenShown
@@ -17,7 +18,7 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
     router = APIRouter(route_class=JsonRoute, tags=["embed"])
 
     @router.post("/embed", response_model=list[list[float]] | list[str], responses=documented(*WORK_ERRORS))
-    async def embed(request: EmbedRequest) -> Response:
+    async def embed(request: EmbedRequest, caller: CallerOf) -> Response:
         """Embed texts, each with its own instruction, a common one, or none; always a list of vectors."""
         refuse_prompt(request.prompt_name)
         refuse_dimensions(request.dimensions, dim)
@@ -29,6 +30,7 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
         )
         embedded = await pipeline.embed(
             items,
+            caller=caller,
             normalized=request.normalize,
             truncate=request.truncate is not False,
             direction=request.truncation_direction,
@@ -42,7 +44,7 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
     )
 
     @router.post("/similarity", response_model=list[float], responses=documented(*WORK_ERRORS))
-    async def similarity(request: SimilarityRequest) -> Response:
+    async def similarity(request: SimilarityRequest, caller: CallerOf) -> Response:
         """Return the cosine similarity of one sentence with each of many."""
         parameters = request.parameters or SimilarityParameters()
         refuse_prompt(parameters.prompt_name)
@@ -56,6 +58,7 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
         texts = [TextInput(text) for text in (request.inputs.source_sentence, *sentences)]
         embedded = await pipeline.embed(
             texts,
+            caller=caller,
             truncate=parameters.truncate is not False,
             direction=parameters.truncation_direction,
             name_of=lambda i: f"sentence {i - 1}" if i else "source_sentence",

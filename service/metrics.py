@@ -53,16 +53,53 @@ class Metrics:
         )
         self._batch_rows = Histogram("infembed_batch_inputs", "Inputs of a batch.", buckets=_SIZES, registry=registry)
         self._batch_tokens = Histogram(
-            "infembed_batch_tokens", "Real tokens of a batch.", buckets=_TOKENS, registry=registry
+            "infembed_batch_tokens",
+            "Tokens of a batch, remembered instructions left out.",
+            buckets=_TOKENS,
+            registry=registry,
         )
         self._padding = Counter("infembed_padding_tokens", "Tokens computed for nothing: padding.", registry=registry)
         self._batch_seconds = Histogram(
             "infembed_batch_duration_seconds", "One batch on the inference thread.", buckets=_SECONDS, registry=registry
         )
         self._queued_inputs = Gauge("infembed_queue_inputs", "Inputs waiting for a batch.", registry=registry)
-        self._queued_tokens = Gauge("infembed_queue_tokens", "Tokens waiting or being computed.", registry=registry)
+        self._queued_tokens = Gauge(
+            "infembed_queue_tokens",
+            "Tokens waiting or being computed, remembered instructions left out.",
+            registry=registry,
+        )
         self._dropped = Counter(
-            "infembed_dropped_inputs", "Inputs dropped before the model.", ["reason"], registry=registry
+            "infembed_dropped_inputs",
+            "Inputs dropped before the model: `cancelled` or `expired`.",
+            ["reason"],
+            registry=registry,
+        )
+        self._refused = Counter(
+            "infembed_refused_requests",
+            "Requests refused before they waited, by lane: `interactive`, `bulk` or `urgent`.",
+            ["lane"],
+            registry=registry,
+        )
+        self._rate_limited = Counter(
+            "infembed_rate_limited_requests", "Requests of clients beyond their rate limit.", registry=registry
+        )
+        self._drain_rate = Gauge(
+            "infembed_drain_tokens_per_second", "Tokens computed per second of a backlog.", registry=registry
+        )
+        self._instructions = Counter(
+            "infembed_instruction_cache_requests",
+            "Instructions of batches: `hit` or `miss`.",
+            ["outcome"],
+            registry=registry,
+        )
+        self._instruction_evictions = Counter(
+            "infembed_instruction_cache_evictions", "Instructions forgotten to make room.", registry=registry
+        )
+        self._instructions_kept = Gauge(
+            "infembed_instruction_cache_instructions", "Instructions remembered.", registry=registry
+        )
+        self._instruction_bytes = Gauge(
+            "infembed_instruction_cache_size_bytes", "Memory of remembered instructions.", registry=registry
         )
         self._truncated = Counter("infembed_truncated_inputs", "Inputs cut to the model's length.", registry=registry)
         self._errors = Counter("infembed_errors", "Error answers by class.", ["error_type"], registry=registry)
@@ -93,10 +130,10 @@ class Metrics:
     def stage(self, stage: Stage, seconds: float) -> None:
         self._stage_seconds.labels(stage.value).observe(max(0.0, seconds))
 
-    def batch(self, *, rows: int, tokens: int, padded_tokens: int, seconds: float) -> None:
+    def batch(self, *, rows: int, tokens: int, padding: int, seconds: float) -> None:
         self._batch_rows.observe(rows)
         self._batch_tokens.observe(tokens)
-        self._padding.inc(padded_tokens - tokens)
+        self._padding.inc(padding)
         self._batch_seconds.observe(seconds)
 
     def queue(self, *, inputs: int, tokens: int) -> None:
@@ -105,6 +142,26 @@ class Metrics:
 
     def dropped(self, reason: str) -> None:
         self._dropped.labels(reason).inc()
+
+    def refused(self, lane: str) -> None:
+        self._refused.labels(lane).inc()
+
+    def rate_limited(self) -> None:
+        self._rate_limited.inc()
+
+    def drain_rate(self, tokens_per_s: float) -> None:
+        self._drain_rate.set(tokens_per_s)
+
+    def instructions(self, *, hits: int, misses: int) -> None:
+        self._instructions.labels("hit").inc(hits)
+        self._instructions.labels("miss").inc(misses)
+
+    def instruction_states(self, *, instructions: int, n_bytes: int) -> None:
+        self._instructions_kept.set(instructions)
+        self._instruction_bytes.set(n_bytes)
+
+    def instruction_evicted(self) -> None:
+        self._instruction_evictions.inc()
 
     def truncated(self, n: int) -> None:
         self._truncated.inc(n)

@@ -4,6 +4,7 @@ from fastapi import APIRouter, Response
 
 from infembed.errors import BadInputError, NotFoundError
 from infembed.tokenization import TruncationDirection
+from service.callers import CallerOf
 from service.embed import refuse_dimensions
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
@@ -26,7 +27,7 @@ def openai_routes(
     responses = documented(*WORK_ERRORS, openai=True)
 
     @router.post("/v1/embeddings", responses=responses)
-    async def embeddings(request: OpenAIEmbeddingsRequest) -> Response:
+    async def embeddings(request: OpenAIEmbeddingsRequest, caller: CallerOf) -> Response:
         """Embed texts as OpenAI's clients expect it; unknown keys are ignored."""
         refuse_dimensions(request.dimensions or None, dim)
         items = make_inputs(
@@ -40,6 +41,7 @@ def openai_routes(
             items,
             truncate=request.truncate not in {False, Cut.NONE},
             direction=TruncationDirection.LEFT if request.truncate is Cut.START else TruncationDirection.RIGHT,
+            caller=caller,
         )
         as_base64 = request.encoding_format == "base64"
         data = [

@@ -1,8 +1,9 @@
 """The path every text takes: tokenize off the event loop, queue, encode, normalise."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -11,12 +12,18 @@ from typing import Protocol, TypeVar
 import numpy as np
 
 from infembed.bundle import Bundle
+from infembed.encoder import StatesOf, TokenIds
 from infembed.errors import BadInputError, EmptyInputError, OverloadedError, TooManyInputsError
 from infembed.inputs import InputType, TextInput
 from infembed.tokenization import Token, TokenizedInput, TruncationDirection
 from infembed.vectors import FloatArray, normalize
+from service.admission import Admission
+from service.batching import Lane
+from service.callers import Caller
+from service.instruction_cache import InstructionCache
 from service.metrics import Metrics, Stage
-from service.queue import BatchQueue
+from service.queue import BatchQueue, QueueTimes, time_limit
+from service.rate_limits import RateLimits
 from service.settings import Settings
 
 T = TypeVar("T")
@@ -28,6 +35,7 @@ _MOST_CHARACTERS_SHOWN = 262_144
 """Each token is shown in about 80 characters of JSON, and most are shorter than five characters of text."""
 _WARM_UP_TEXTS = 16
 _WARM_UP_WORDS = 62
+_ANYBODY = Caller()
 
 
 class Tokenizer(Protocol):
@@ -54,7 +62,9 @@ class ServedEncoder(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
-    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray: ...
+    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray: ...
+
+    def encode_instructions(self, instructions: Iterable[TokenIds]) -> Mapping[TokenIds, FloatArray]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +97,7 @@ class Embedded:
 
 
 class Pipeline:
-    """Encodes the texts of requests through one queue."""
+    """Encodes the texts of requests through one queue and one memory of instructions; both live as long as a model."""
 
     def __init__(self, encoder: ServedEncoder, metrics: Metrics, settings: Settings) -> None:
         self._encoder = encoder
@@ -96,31 +106,40 @@ class Pipeline:
         self._tokenizers = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenize")
         self._tokenizing_characters = 0
         self._probe = encoder.tokenizer.tokenize([TextInput("ready?")])
+        self._limits = RateLimits(settings.client_tokens_per_s)
+        instructions = InstructionCache(
+            encoder.encode_instructions, metrics, max_bytes=settings.instruction_cache_bytes
+        )
         self.queue = BatchQueue(
-            encoder.encode,
+            partial(encoder.encode, states_of=instructions.states_of),
             metrics,
+            Admission(max_interactive_tokens=settings.max_queued_tokens, max_bulk_tokens=settings.max_bulk_tokens),
             max_batch_tokens=settings.max_batch_tokens,
-            max_queued_tokens=settings.max_queued_tokens,
+            costs=instructions.costs,
         )
 
     async def embed(
         self,
         items: Sequence[TextInput],
         *,
+        caller: Caller = _ANYBODY,
         normalized: bool = True,
         truncate: bool = True,
         direction: TruncationDirection = TruncationDirection.RIGHT,
         name_of: Callable[[int], str] = "input {}".format,
     ) -> Embedded:
         """Encode the texts of one request, in order; `name_of` is how its messages call each input."""
+        self._require_allowance(caller)
         started = time.perf_counter()
+        timeout_s = min(caller.timeout_s or math.inf, self._settings.request_timeout_s)
         tokenize = partial(
             self._encoder.tokenizer.tokenize, items, truncate=truncate, direction=direction, name_of=name_of
         )
         n_characters = sum(len(item.text) + len(item.instruction or "") for item in items)
-        tokenized = await self._tokenize(tokenize, n_characters)
+        async with time_limit(timeout_s):
+            tokenized = await self._tokenize(tokenize, n_characters)
         tokenize_s = time.perf_counter() - started
-        rows, times = await self.queue.run(tokenized, timeout_s=self._settings.request_timeout_s)
+        rows, times = await self._run(tokenized, caller, timeout_s=timeout_s - tokenize_s)
         vectors = np.stack(rows)
         n_truncated = sum(item.is_truncated for item in tokenized)
         self._metrics.truncated(n_truncated)
@@ -151,19 +170,40 @@ class Pipeline:
         return await self._tokenize(show, n_characters)
 
     async def warm_up(self) -> None:
-        """Run two full batches: the first pass allocates, the second tells the queue how fast the model is."""
+        """Run two full batches, the first allocates, the second tells how fast the model is; then take requests."""
         items = self._encoder.tokenizer.tokenize([TextInput("word " * _WARM_UP_WORDS)] * _WARM_UP_TEXTS)
         for _ in range(2):
-            await self.queue.run(items, timeout_s=self._settings.request_timeout_s, is_urgent=True)
+            await self.queue.run(items, timeout_s=self._settings.request_timeout_s, lane=Lane.URGENT)
+        self.queue.open()
 
     async def probe(self) -> None:
         """Run one short text through the model ahead of all others, as readiness asks."""
-        await self.queue.run(self._probe, timeout_s=_PROBE_TIMEOUT_S, is_urgent=True)
+        await self.queue.run(self._probe, timeout_s=_PROBE_TIMEOUT_S, lane=Lane.URGENT)
 
     async def drain(self) -> None:
         """Finish what was admitted, then stop the threads."""
         await self.queue.drain()
         self._tokenizers.shutdown(wait=True)
+
+    def _require_allowance(self, caller: Caller) -> None:
+        try:
+            self._limits.require(caller.client)
+        except OverloadedError:
+            self._metrics.rate_limited()
+            raise
+
+    async def _run(
+        self, items: Sequence[TokenizedInput], caller: Caller, *, timeout_s: float
+    ) -> tuple[list[FloatArray], QueueTimes]:
+        """Encode inputs in the lane of their number; a refusal costs the caller no allowance."""
+        n_tokens = sum(item.n_tokens for item in items)
+        lane = Lane.BULK if len(items) > self._settings.bulk_inputs else Lane.INTERACTIVE
+        self._limits.charge(caller.client, n_tokens)
+        try:
+            return await self.queue.run(items, timeout_s=timeout_s, lane=lane)
+        except OverloadedError:
+            self._limits.charge(caller.client, -n_tokens)
+            raise
 
     async def _tokenize(self, tokenize: Callable[[], T], n_characters: int) -> T:
         """Tokenize off the event loop; refuses when too much text is on its way already."""

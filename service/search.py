@@ -9,6 +9,7 @@ from fastapi import APIRouter, Response
 from index.collection import Hit
 from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
 from infembed.inputs import InputType, TextInput, has_words
+from service.callers import CallerOf
 from service.collections import Catalogue, SearchedCollection
 from service.metrics import Metrics, Stage
 from service.pipeline import Embedded, Pipeline
@@ -25,14 +26,14 @@ def search_routes(pipeline: Pipeline, catalogue: Catalogue, metrics: Metrics, se
     router = APIRouter(route_class=JsonRoute, tags=["search"])
 
     @router.post("/search", response_model=SearchResponse, responses=documented(404, *WORK_ERRORS))
-    async def search(request: SearchRequest) -> Response:
+    async def search(request: SearchRequest, caller: CallerOf) -> Response:
         """Find the documents of a collection that answer the query as the instruction wants it."""
         _check(request, settings)
         collection = catalogue.find(request.collection)
         queries = [TextInput(request.query, InputType.QUERY, request.instruction)]
         if request.explain:
             queries.append(TextInput(request.query, InputType.QUERY))
-        embedded = await pipeline.embed(queries, name_of=lambda _: "query")
+        embedded = await pipeline.embed(queries, caller=caller, name_of=lambda _: "query")
         started = time.perf_counter()
         found = await asyncio.to_thread(_search, collection, embedded, request)
         seconds = time.perf_counter() - started

@@ -81,7 +81,31 @@ class Settings(Config):
     max_queued_tokens: int = Field(
         default=262_144,
         ge=64,
-        description="Tokens that may wait. Raising it turns refusals (429) into longer waits.",
+        description="Tokens that may wait, bulk requests not counted. Raising it turns refusals (429) into longer "
+        "waits.",
+    )
+    bulk_inputs: int = Field(
+        default=8,
+        ge=1,
+        description="A request of more inputs is bulk: it waits in a lane of its own that gets at most a quarter of "
+        "the model while other requests wait. Raising it lets larger requests delay single queries.",
+    )
+    max_bulk_tokens: int = Field(
+        default=262_144,
+        ge=64,
+        description="Tokens of bulk requests that may wait. Raising it turns their refusals (429) into longer waits.",
+    )
+    client_tokens_per_s: int | None = Field(
+        default=None,
+        ge=1,
+        description="Tokens that one client (its API key, or its address) may send per second, 10 seconds' worth at "
+        "once; more is a 429. Unset: no limit.",
+    )
+    instruction_cache_bytes: int = Field(
+        default=67_108_864,
+        ge=0,
+        description="Memory of remembered instructions; 64 MiB hold 60 of 60 tokens for the default model. Raising "
+        "it lets more different instructions be in use without being computed again; 0 remembers none.",
     )
     max_connections: int = Field(
         default=1024,
@@ -96,7 +120,7 @@ class Settings(Config):
         gt=0,
         le=3600,
         description="A request that takes longer is dropped with 504; one that could not be done in time even alone "
-        "is a 422.",
+        "is a 422. A client may ask for less with the header `x-request-timeout-ms`.",
     )
     body_timeout_s: float = Field(
         default=20.0,

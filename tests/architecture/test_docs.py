@@ -1,5 +1,6 @@
 from pathlib import Path
 
+from service.metrics import Metrics
 from service.settings import Settings
 from tests.architecture.config_keys import keys
 
@@ -31,3 +32,13 @@ def test_every_key_of_a_training_run_is_documented_with_its_default_and_its_mean
     for key in found:
         assert f"| `{key.default}` |" in rows[key.name]
         assert str(key.description or "") in rows[key.name]
+
+
+def test_every_metric_is_documented_with_its_meaning() -> None:
+    text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if line.startswith("| `infembed_")}
+    helps = [line.split(" ", 3)[2:] for line in Metrics().render().decode().splitlines() if line.startswith("# HELP")]
+    exported = {name: meaning for name, meaning in helps if not name.endswith("_created")}
+    assert sorted(rows) == sorted(exported)
+    for name, meaning in exported.items():
+        assert rows[name].endswith(f"| {meaning} |")

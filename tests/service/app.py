@@ -1,15 +1,20 @@
 """The application around fakes, and a client for it."""
 
-from collections.abc import Sequence
+import socket
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from index.collection import Hit
 from infembed.bundle import Bundle
-from infembed.encoder import OnnxEncoder
+from infembed.encoder import OnnxEncoder, StatesOf, TokenIds
 from infembed.tokenization import BundleTokenizer, TokenizedInput
 from infembed.vectors import FloatArray
 from service.app import create_app
@@ -19,11 +24,14 @@ from service.tracing import Tracing
 
 
 class FaultyEncoder:
-    """The tiny real model, which can be told to fail."""
+    """The tiny real model, which can be told to fail or to wait, and keeps the lengths of its batches."""
 
     def __init__(self, path: Path) -> None:
         self._real = OnnxEncoder.open(path, n_threads=1)
         self.fault: Exception | float | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+        self.batches: list[list[int]] = []
 
     @property
     def bundle(self) -> Bundle:
@@ -33,10 +41,15 @@ class FaultyEncoder:
     def tokenizer(self) -> BundleTokenizer:
         return self._real.tokenizer
 
-    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray:
+    def encode_instructions(self, instructions: Iterable[TokenIds]) -> Mapping[TokenIds, FloatArray]:
+        return self._real.encode_instructions(instructions)
+
+    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray:
         if isinstance(self.fault, Exception):
             raise self.fault
-        vectors = self._real.encode(items)
+        self.batches.append([len(item.ids) for item in items])
+        self.gate.wait(timeout=60)
+        vectors = self._real.encode(items, states_of=states_of)
         return vectors if self.fault is None else np.full_like(vectors, self.fault)
 
 
@@ -71,12 +84,34 @@ class ListCollection:
 TEXTS = ["bread dough for a child", "bread dough for an expert", "bike chain", "road", "oven and yeast"]
 
 
-def make_client(
-    path: Path, *, host: str = "testclient", reload: Load | None = None, tracing: Tracing | None = None, **settings: Any
-) -> tuple[TestClient, FaultyEncoder, ListCollection]:
-    """Start the application on a tiny real model and a list of documents; `host` is where its client calls from."""
+def make_app(
+    path: Path, *, reload: Load | None = None, tracing: Tracing | None = None, **settings: Any
+) -> tuple[FastAPI, FaultyEncoder, ListCollection]:
+    """Make the application on a tiny real model and a list of documents."""
     encoder = FaultyEncoder(path)
     vectors = OnnxEncoder.open(path, n_threads=1).encode_documents(TEXTS)
     collection = ListCollection("words", vectors, TEXTS)
     app = create_app(Settings(**settings), encoder=encoder, collections=[collection], reload=reload, tracing=tracing)
+    return app, encoder, collection
+
+
+def make_client(
+    path: Path, *, host: str = "testclient", **settings: Any
+) -> tuple[TestClient, FaultyEncoder, ListCollection]:
+    """Make the application and a client that needs no socket; `host` is where it calls from."""
+    app, encoder, collection = make_app(path, **settings)
     return TestClient(app, raise_server_exceptions=False, client=(host, 50_000)), encoder, collection
+
+
+@contextmanager
+def listening(app: FastAPI) -> Iterator[tuple[str, int]]:
+    """Serve an application on a real socket, for as long as the block lasts."""
+    server = uvicorn.Server(uvicorn.Config(app, log_config=None))
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield listener.getsockname()
+        finally:
+            server.should_exit = True
+            thread.join()

@@ -150,14 +150,14 @@ def test_routes_need_the_scope_of_what_they_do(method: str, path: str, scope: Sc
 def test_without_keys_only_a_program_on_the_same_machine_may_administer(
     tiny_bundle: Path, host: str, headers: dict[str, str], status: int
 ) -> None:
-    client, _, _ = make_client(tiny_bundle, host=host, reload=lambda now: now)  # type: ignore[arg-type,return-value]
+    client, _, _ = make_client(tiny_bundle, host=host, reload=lambda now: now)
     with client:
         assert client.post("/embed", json=BODIES["/embed"]).status_code == 200
         assert client.post("/admin/reload", headers=headers).status_code == status
 
 
 def test_with_keys_the_same_machine_is_no_excuse(tiny_bundle: Path) -> None:
-    client, _, _ = make_client(tiny_bundle, host="127.0.0.1", keys=STORED, reload=lambda now: now)  # type: ignore[arg-type,return-value]
+    client, _, _ = make_client(tiny_bundle, host="127.0.0.1", keys=STORED, reload=lambda now: now)
     with client:
         assert client.post("/admin/reload").status_code == 401
         assert client.post("/admin/reload", headers=_bearer("embedder")).status_code == 403

@@ -6,18 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from infembed.errors import (
-    DeadlineExceededError,
-    NonFiniteError,
-    OverloadedError,
-    TooManyInputsError,
-    UnavailableError,
-)
+from infembed.errors import DeadlineExceededError, NonFiniteError, OverloadedError, UnavailableError
 from infembed.inputs import InputType
 from infembed.tokenization import TokenizedInput
 from infembed.vectors import FloatArray
+from service.admission import Admission
+from service.batching import Lane
 from service.metrics import Metrics
-from service.queue import BatchQueue, TokenRate
+from service.queue import BatchQueue
 
 
 class Model:
@@ -53,15 +49,22 @@ def _item(number: int, *, length: int = 4) -> TokenizedInput:
 
 
 def _queue(
-    model: Model, *, clock: Clock | None = None, max_queued_tokens: int = 1000, max_batch_tokens: int = 40
+    model: Model,
+    *,
+    clock: Clock | None = None,
+    max_queued_tokens: int = 1000,
+    max_batch_tokens: int = 40,
+    metrics: Metrics | None = None,
 ) -> BatchQueue:
-    return BatchQueue(
+    queue = BatchQueue(
         model,
-        Metrics(),
+        metrics or Metrics(),
+        Admission(max_interactive_tokens=max_queued_tokens, max_bulk_tokens=max_queued_tokens),
         max_batch_tokens=max_batch_tokens,
-        max_queued_tokens=max_queued_tokens,
         clock=clock or Clock(),
     )
+    queue.open()
+    return queue
 
 
 def _run(test: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -166,49 +169,14 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         queue = _queue(model, max_queued_tokens=10)
         task = asyncio.create_task(queue.run([_item(1), _item(2)], timeout_s=5))
         await _until(lambda: queue.queued_tokens == 8)
-        with pytest.raises(OverloadedError, match="8 tokens are waiting and this request has 4") as caught:
+        with pytest.raises(
+            OverloadedError, match="8 tokens of interactive requests are waiting and this request has 4"
+        ) as caught:
             await queue.run([_item(3)], timeout_s=5)
         assert caught.value.retry_after_s > 0
         model.gate.set()
         await task
         await queue.run([_item(3)], timeout_s=5)
-        await queue.drain()
-
-    _run(test)
-
-
-def test_a_request_larger_than_the_queue_is_served_when_nothing_waits() -> None:
-    async def test() -> None:
-        queue = _queue(Model(), max_queued_tokens=10)
-        vectors, _ = await queue.run([_item(n) for n in range(1, 9)], timeout_s=5)
-        assert len(vectors) == 8
-        await queue.drain()
-
-    _run(test)
-
-
-def test_a_request_that_could_never_be_done_in_time_is_told_so_at_once() -> None:
-    async def test() -> None:
-        queue = _queue(Model())
-        with pytest.raises(TooManyInputsError, match=r"has 400 tokens, about 200 can be computed within its 0.1 s"):
-            await queue.run([_item(1, length=400)], timeout_s=0.1)
-        await queue.drain()
-
-    _run(test)
-
-
-def test_what_waits_longer_than_the_time_out_allows_is_refused_at_admission() -> None:
-    async def test() -> None:
-        model = Model()
-        model.gate.clear()
-        queue = _queue(model)
-        task = asyncio.create_task(queue.run([_item(1, length=150)], timeout_s=5))
-        await _until(lambda: queue.queued_tokens == 150)
-        with pytest.raises(OverloadedError, match="at most 200 may wait") as caught:
-            await queue.run([_item(2, length=80)], timeout_s=0.1)
-        assert caught.value.retry_after_s == pytest.approx(0.1)  # 30 tokens too many: less than the least wait
-        model.gate.set()
-        await task
         await queue.drain()
 
     _run(test)
@@ -235,11 +203,96 @@ def test_an_urgent_input_goes_ahead_of_those_that_wait() -> None:
         queue = _queue(model, max_batch_tokens=4)
         tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2, 3, 4)]
         await _until(lambda: queue.queued_tokens == 16)
-        tasks.append(asyncio.create_task(queue.run([_item(9)], timeout_s=5, is_urgent=True)))
+        tasks.append(asyncio.create_task(queue.run([_item(9)], timeout_s=5, lane=Lane.URGENT)))
         await _until(lambda: queue.queued_tokens == 20)
         model.gate.set()
         await asyncio.gather(*tasks)
         assert model.batches == [[1], [2], [9], [3], [4]]
+        await queue.drain()
+
+    _run(test)
+
+
+def test_bulk_that_waits_is_overtaken_by_a_single_query() -> None:
+    async def test() -> None:
+        model = Model()
+        model.gate.clear()
+        queue = _queue(model)
+        bulk = asyncio.create_task(queue.run([_item(n, length=20) for n in range(1, 7)], timeout_s=5, lane=Lane.BULK))
+        await _until(lambda: queue.queued_tokens == 120)
+        single = asyncio.create_task(queue.run([_item(9)], timeout_s=5))
+        await _until(lambda: queue.queued_tokens == 124)
+        model.gate.set()
+        await asyncio.gather(bulk, single)
+        assert model.batches == [[1, 2], [9], [3, 4], [5, 6]]
+        await queue.drain()
+
+    _run(test)
+
+
+def test_inputs_that_nobody_waits_for_make_room_at_once() -> None:
+    async def test() -> None:
+        model, metrics = Model(), Metrics()
+        model.gate.clear()
+        queue = _queue(model, max_queued_tokens=20, metrics=metrics)
+        running = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2)]
+        gone = asyncio.create_task(queue.run([_item(3), _item(4), _item(5)], timeout_s=5))
+        await _until(lambda: queue.queued_tokens == 20)
+        gone.cancel()
+        await asyncio.gather(gone, return_exceptions=True)
+        assert queue.queued_tokens == 8
+        assert b'infembed_dropped_inputs_total{reason="cancelled"} 3.0' in metrics.render()
+        model.gate.set()
+        await asyncio.gather(*running)
+        await queue.drain()
+        assert sorted(n for batch in model.batches for n in batch) == [1, 2]
+
+    _run(test)
+
+
+def test_the_rest_of_a_request_of_which_one_input_failed_is_not_encoded() -> None:
+    async def test() -> None:
+        model = Model()
+        model.poisoned[1] = RuntimeError("broken")
+        queue = _queue(model, max_batch_tokens=4)
+        with pytest.raises(RuntimeError, match="broken"):
+            await queue.run([_item(n) for n in range(1, 7)], timeout_s=5)
+        await queue.drain()
+        assert len(model.batches) <= 3
+
+    _run(test)
+
+
+def test_a_failing_batch_is_halved_until_the_input_at_fault_is_alone() -> None:
+    async def test() -> None:
+        model = Model()
+        model.poisoned[13] = RuntimeError("broken")
+        queue = _queue(model, max_batch_tokens=64)
+        model.gate.clear()
+        tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (98, 99, *range(1, 17))]
+        await _until(lambda: queue.queued_tokens == 72)
+        model.gate.set()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert [
+            n for n, result in zip((98, 99, *range(1, 17)), results, strict=True) if isinstance(result, Exception)
+        ] == [13]
+        assert len(model.batches) == 2 + 1 + 2 * 4
+        await queue.drain()
+
+    _run(test)
+
+
+def test_until_the_model_is_warm_only_urgent_inputs_are_taken() -> None:
+    async def test() -> None:
+        metrics = Metrics()
+        admission = Admission(max_interactive_tokens=100, max_bulk_tokens=100)
+        queue = BatchQueue(Model(), metrics, admission, max_batch_tokens=40, clock=Clock())
+        with pytest.raises(UnavailableError, match="is loading its model"):
+            await queue.run([_item(1)], timeout_s=5)
+        assert b'infembed_refused_requests_total{lane="interactive"} 1.0' in metrics.render()
+        await queue.run([_item(1)], timeout_s=5, lane=Lane.URGENT)
+        queue.open()
+        await queue.run([_item(1)], timeout_s=5)
         await queue.drain()
 
     _run(test)
@@ -264,7 +317,7 @@ def test_gauges_are_zero_once_everybody_hung_up() -> None:
     async def test() -> None:
         model, metrics = Model(), Metrics()
         model.gate.clear()
-        queue = BatchQueue(model, metrics, max_batch_tokens=40, max_queued_tokens=1000, clock=Clock())
+        queue = _queue(model, metrics=metrics)
         tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in range(1, 6)]
         await _until(lambda: queue.queued_tokens == 20)
         for task in tasks:
@@ -276,17 +329,6 @@ def test_gauges_are_zero_once_everybody_hung_up() -> None:
         assert b"infembed_queue_tokens 0.0" in metrics.render()
 
     _run(test)
-
-
-def test_the_rate_weighs_batches_by_their_time_and_leaves_out_small_ones() -> None:
-    rate = TokenRate(first=1000)
-    for _ in range(100):
-        rate.observe(4, 0.1)
-    assert rate.per_s == 1000
-    for _ in range(200):
-        rate.observe(3000, 1.0)
-        rate.observe(600, 0.1)
-    assert rate.per_s == pytest.approx(3600 / 1.1, rel=0.1)
 
 
 def test_draining_finishes_what_was_admitted_and_refuses_the_rest() -> None:

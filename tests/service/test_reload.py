@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.build import build_collection
-from infembed.encoder import OnnxEncoder
+from infembed.encoder import OnnxEncoder, StatesOf
 from infembed.tokenization import TokenizedInput
 from infembed.vectors import FloatArray
 from service.app import create_app
@@ -173,10 +173,10 @@ class _HeldEncoder(FaultyEncoder):
         self.is_free.set()
         self.is_asked = threading.Event()
 
-    def encode(self, items: Sequence[TokenizedInput]) -> FloatArray:
+    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray:
         self.is_asked.set()
         assert self.is_free.wait(timeout=30)
-        return super().encode(items)
+        return super().encode(items, states_of=states_of)
 
 
 def _loaded(encoder: FaultyEncoder, bundle: Path) -> Loaded:
