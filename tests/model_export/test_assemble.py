@@ -108,8 +108,8 @@ def test_an_unknown_recipe_lists_the_known_ones() -> None:
 
 
 def test_a_precision_the_recipe_lacks_is_refused(made: Path) -> None:
-    with pytest.raises(BadConfigError, match="recipe recipe has precisions fp32, not int8"):
-        assemble(made / "recipe", made / "again", precisions=[Precision.INT8], weights=made / "checkpoint")
+    with pytest.raises(BadConfigError, match="recipe recipe has precisions fp32, int8, not fp16"):
+        assemble(made / "recipe", made / "again", precisions=[Precision.FP16], weights=made / "checkpoint")
 
 
 @pytest.mark.parametrize("fusion", list(Fusion))
