@@ -18,12 +18,13 @@ from typing import Any
 from rich.console import Console
 
 from benchmarks.tables import cell
-from evaluation.encoders import ScoredModel
+from evaluation.encoders import ScoredModel, directory_digest
 from evaluation.evaluate import Suites, evaluate
 from evaluation.report import Measure, ModelIdentity, ModelKind, Report, load_report, save_report
 from evaluation.suites.catalogue import find_suite
 from evaluation.suites.layout import Suite
 from evaluation.summary import summarize
+from evaluation.vector_cache import digest_of
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.progress import show_progress
 from training.checkpoint import load_checkpoint
@@ -179,14 +180,16 @@ def _run(work: Path, name: str) -> Path:
 
 
 def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, work: Path) -> Report:
+    """Score a model; a report of these very weights is taken as it is."""
+    trained = _run(work, name) / MODEL
+    digest = directory_digest(trained) if trained.exists() else digest_of([model.base_fingerprint, model.config.fusion])
     path = directory / f"{slug(name)}.json"
-    if path.is_file():
-        return load_report(path)
-    is_base = model.config.tower.keeps_documents or name.startswith("untrained")
-    fingerprint = model.base_fingerprint if is_base else slug(name)
+    if path.is_file() and (found := load_report(path)).model.digest == digest:
+        return found
+    fingerprint = model.base_fingerprint if model.config.tower.keeps_documents or not trained.exists() else digest
     identity = ModelIdentity(
         name=slug(name),
-        digest=slug(name),
+        digest=digest,
         document_fingerprint=fingerprint,
         kind=ModelKind.CHECKPOINT,
         fusion=model.config.fusion,

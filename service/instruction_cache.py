@@ -21,7 +21,7 @@ class InstructionCache:
     needed. `costs` only asks what is there and may be called from anywhere.
 
     States are kept as they are. Half precision would move no embedding by more than 4e-5 and take half the memory, but
-    widening an instruction for each batch takes a third of the time of the query that it belongs to (docs/serving.md).
+    widening an instruction for each batch costs about a sixth of the query that it belongs to (docs/serving.md).
     """
 
     def __init__(

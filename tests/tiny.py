@@ -16,7 +16,7 @@ from tokenizers.processors import TemplateProcessing
 from infembed.artefacts import new_directory, sha256_file
 from infembed.bundle import Bundle, MaxTokens, Pooling, Precision, Tower
 from infembed.inputs import Fusion
-from model_export.assemble import BaseWeights
+from model_export.assemble import DEFAULT_PRECISIONS, BaseWeights
 from model_export.blueprint import Blueprint, read_shape
 from model_export.bundle_writer import MadeFrom, Model, write_bundle
 from model_export.factors import merge
@@ -64,7 +64,8 @@ def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
 
 def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: int = 0) -> Path:
     """Write a checkpoint and the bundle exported from it; returns the bundle's path."""
-    return make_bundle(make_checkpoint(directory / "checkpoint", seed=seed), directory, fusion=fusion)
+    checkpoint = make_checkpoint(directory / "checkpoint", seed=seed)
+    return make_bundle(checkpoint, directory, fusion=fusion, precisions=DEFAULT_PRECISIONS)
 
 
 def make_precise_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX) -> Path:

@@ -88,7 +88,7 @@ def test_assembly_without_torch_gives_the_exported_bundle(tmp_path: Path, tower:
 def test_a_frozen_tower_keeps_the_index_of_its_base_model(tmp_path: Path) -> None:
     model = make_model(tmp_path, lora=LORA, tower=Tower.FROZEN)
     export(save(model, tmp_path / "model"), tmp_path / "trained")
-    again = export(Path(model.config.base), tmp_path / "base", max_tokens=32).manifest
+    again = export(Path(model.config.base), tmp_path / "plain", max_tokens=32).manifest
     assert again.max_tokens.document == model.config.max_tokens.document
     assert Bundle.open(tmp_path / "trained").manifest.document_fingerprint == again.document_fingerprint
 

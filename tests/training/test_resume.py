@@ -87,7 +87,8 @@ def test_killed_run_has_the_loss_curve_of_one_that_was_not(tmp_path: Path) -> No
     assert resumed.best_step == whole.best_step
     assert list(resumed.after) == pytest.approx(list(whole.after), abs=1e-6)
     for name, tensor in model_of(whole).items():
-        torch.testing.assert_close(model_of(resumed)[name], tensor, atol=1e-6, rtol=0)
+        # A last bit may decide which way a factor is rounded to half precision.
+        torch.testing.assert_close(model_of(resumed)[name], tensor, atol=1e-6, rtol=2**-10)
     client = MlflowClient(tracking_uri=uri_of(tmp_path))
     (tracked,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
     assert tracked.info.status == "FINISHED"

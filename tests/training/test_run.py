@@ -84,7 +84,7 @@ def test_dev_is_scored_at_the_last_step_and_the_best_checkpoint_is_kept(
     trained = run(toy_config(tmp_path, steps=steps), tmp_path)
     assert (trained.n_steps, trained.best_step) == (8, 4)
     kept = query_vectors(load_checkpoint(trained.model), "only child")
-    torch.testing.assert_close(kept, seen[4], atol=1e-6, rtol=0)
+    torch.testing.assert_close(kept, seen[4], atol=1e-4, rtol=0)  # factors are rounded at the end
     assert float((kept - seen[8]).abs().max()) > 1e-3
     left = {path.name for path in (tmp_path / "run" / "checkpoints").iterdir()}
     assert left == {"checkpoint-4", "checkpoint-8"}
