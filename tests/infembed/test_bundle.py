@@ -112,7 +112,7 @@ def test_instruction_and_query_must_fit_the_positions_together(copy: Path) -> No
 
 
 def test_a_precision_the_bundle_lacks_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(BadConfigError, match="has precision fp32, not fp16"):
+    with pytest.raises(BadConfigError, match="has precision fp32, int8, not fp16"):
         Bundle.open(tiny_bundle).graph_path(GraphName.DOCUMENT, Precision.FP16)
 
 

@@ -100,7 +100,7 @@ def test_another_precision_of_a_bundle_can_be_loaded(precise_bundle: Path, preci
 
 
 def test_a_precision_that_is_not_there_is_refused(tiny_bundle: Path) -> None:
-    with pytest.raises(BadConfigError, match="has precision fp32, not fp16; choose one it has"):
+    with pytest.raises(BadConfigError, match="has precision fp32, int8, not fp16; choose one it has"):
         OnnxEncoder.open(tiny_bundle, precision=Precision.FP16)
 
 
