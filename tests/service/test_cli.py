@@ -47,7 +47,9 @@ def test_a_precision_the_bundle_lacks_is_refused(
     tiny_bundle: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("INFEMBED_PRECISION", "fp16")
-    assert "has precision fp32, int8, not fp16; choose one it has" in _refusal(capsys, monkeypatch, "--bundle", tiny_bundle)
+    assert "has precision fp32, int8, not fp16; choose one it has" in _refusal(
+        capsys, monkeypatch, "--bundle", tiny_bundle
+    )
 
 
 def test_a_bundle_with_an_altered_file_is_refused(
