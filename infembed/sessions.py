@@ -64,7 +64,7 @@ def open_session(
             str(path),
             options,
             providers=_providers(provider, cuda_graphs=cuda_graphs),
-            disabled_optimizers=_SLOWER_ON_CPU,
+            disabled_optimizers=[] if provider.on_gpu else _SLOWER_ON_CPU,
         )
     except Exception as error:  # onnxruntime's exceptions share no base but Exception
         raise AlteredArtefactError(f"ONNX Runtime cannot load {path}: {error}; {REMEDY}") from error
