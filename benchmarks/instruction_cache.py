@@ -123,7 +123,8 @@ def _bare(
 @contextmanager
 def served(bundle: Path, **settings: str) -> Iterator[str]:
     command = [str(Path(sys.executable).with_name("infembed")), "serve", "--port", "0", "--bundle", str(bundle)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, **settings}) as process:
+    environment = {**os.environ, "INFEMBED_LOG_LEVEL": "warning", **settings}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield ready_url(process)
         finally:
