@@ -10,6 +10,7 @@ parses nothing and searches nothing.
 import argparse
 import asyncio
 import json
+import os
 import random
 import re
 import subprocess
@@ -204,7 +205,8 @@ async def run_http(url: str, requests: Sequence[bytes], n_clients: int) -> Sampl
 def served(bundle: Path, collections: Path) -> Iterator[str]:
     command = [Path(sys.executable).with_name("infembed"), "serve", "--port", "0"]
     command += ["--bundle", bundle, "--collections", collections]
-    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True) as process:
+    environment = {**os.environ, "INFEMBED_LOG_LEVEL": "warning"}
+    with subprocess.Popen(list(map(str, command)), stdout=subprocess.PIPE, text=True, env=environment) as process:
         try:
             yield ready_url(process)
         finally:
