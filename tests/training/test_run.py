@@ -8,18 +8,25 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from transformers import EarlyStoppingCallback, TrainingArguments
-from typer.testing import CliRunner
+from transformers import EarlyStoppingCallback
 
 from evaluation.registry.mlflow_library import MlflowClient
 from infembed.bundle import Tower
-from infembed.cli import make_app
-from infembed.errors import BadConfigError, ConflictError, NonFiniteError
+from infembed.errors import NonFiniteError
 from infembed.inputs import Fusion, TextInput
-from tests.training.toy import SUBJECTS, losses, read_curve, toy_config, toy_model, toy_rows, toy_steps, write_rows
+from tests.training.toy import (
+    break_at,
+    losses,
+    read_curve,
+    run,
+    toy_config,
+    toy_model,
+    toy_rows,
+    toy_steps,
+    write_rows,
+)
 from training.checkpoint import load_checkpoint, read_manifest
-from training.config import Arithmetic, DataConfig, LossConfig, TrainConfig
-from training.corpus.rows import InstructionType, Row
+from training.config import Arithmetic, LossConfig
 from training.dev import DevScore
 from training.encoder import TorchEncoder
 from training.losses import Join, Term
@@ -27,16 +34,11 @@ from training.mixture import make_mixture
 from training.model import InfEmbed, open_model, query_inputs
 from training.objective import batch_loss
 from training.pairs import make_batch
-from training.run import Trained, train
-from training.run_directory import claim
+from training.run import train
 from training.tracking import EXPERIMENT, Tracking
 from training.trainer import Batches
 
 TEXTS = ("bread dough", "the bike brake is a risk")
-
-
-def run(config: TrainConfig, directory: Path, **options: Any) -> Trained:
-    return train(config, directory / "run", cache=directory / "cache", **options)
 
 
 def document_vectors(model: InfEmbed) -> Tensor:
@@ -211,14 +213,6 @@ def test_bf16_trains_on_a_cpu(tmp_path: Path) -> None:
     assert len(losses(tmp_path / "run")) == 2
 
 
-@pytest.mark.skipif(torch.accelerator.is_available(), reason="fp16 works on this machine")
-def test_fp16_without_a_gpu_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    config = toy_config(tmp_path, steps=toy_steps(precision=Arithmetic.FP16))
-    with pytest.raises(BadConfigError, match="precision fp16 needs a GPU .*; choose bf16 or fp32"):
-        run(config, tmp_path)
-    assert not (tmp_path / "run").exists()
-
-
 @pytest.mark.slow
 def test_dev_is_scored_in_fp32_whatever_the_steps_compute_in(tmp_path: Path) -> None:
     toy_config(tmp_path)
@@ -240,69 +234,6 @@ def test_dev_is_scored_in_fp32_whatever_the_steps_compute_in(tmp_path: Path) -> 
     )
 
 
-PLAIN_ROWS = [
-    Row(
-        query_positive=f"how about {subject}",
-        document_positive=f"the {subject} of bread",
-        query_negative=f"why {subject}",
-        hard_negative_document_2=f"{subject} is a risk",
-        source="plain",
-        instruction_type=InstructionType.PLAIN,
-        license="CC0-1.0",
-    )
-    for subject in SUBJECTS
-]
-
-
-@pytest.mark.parametrize(
-    ("tower", "terms", "wants"), [(Tower.STEERED, (Term.P,), "tower steered"), (Tower.FROZEN, (Term.I,), "term I")]
-)
-def test_rows_without_any_instruction_are_refused_where_instructions_are_all_that_is_learned(
-    tmp_path: Path, tower: Tower, terms: tuple[Term, ...], wants: str
-) -> None:
-    toy_config(tmp_path)
-    write_rows(tmp_path / "train.jsonl", PLAIN_ROWS)
-    config = toy_config(tmp_path, model=toy_model(tmp_path, tower=tower), loss=LossConfig(terms=terms))
-    with pytest.raises(BadConfigError, match=f"{wants} learns from instructions, and none of the 12 rows has one"):
-        run(config, tmp_path)
-    assert not (tmp_path / "run").exists()
-
-
-def test_dev_rows_are_not_trained_on_under_another_name(tmp_path: Path) -> None:
-    config = toy_config(tmp_path)
-    write_rows(tmp_path / "dev.jsonl", toy_rows()[25:])
-    with pytest.raises(BadConfigError, match=r"2 of 11 rows of dev are rows of data.corpora as well; take them out"):
-        run(config, tmp_path)
-
-
-def test_dev_whose_documents_stay_right_under_the_other_instruction_is_refused(tmp_path: Path) -> None:
-    config = toy_config(tmp_path)
-    row = toy_rows()[30]
-    wishes = {"instruction_positive": row.instruction_negative, "instruction_negative": row.instruction_positive}
-    write_rows(tmp_path / "dev.jsonl", [row, row.model_copy(update=wishes)])
-    with pytest.raises(BadConfigError, match=r"has 2 rows and none with an instruction_negative that withdraws its"):
-        run(config, tmp_path)
-
-
-def test_two_runs_do_not_share_a_directory(tmp_path: Path) -> None:
-    config = toy_config(tmp_path, steps=toy_steps(max_steps=1))
-    with claim(tmp_path / "run", config), pytest.raises(ConflictError, match="another process trains in .*/run; wait"):
-        run(config, tmp_path)
-    assert run(config, tmp_path).n_steps == 1
-
-
-@pytest.mark.parametrize("seed", [-1, 2**32])
-def test_seed_that_numpy_does_not_take_is_refused(seed: int) -> None:
-    with pytest.raises(ValueError, match="seed"):
-        TrainConfig(name="toy", seed=seed)
-
-
-def test_place_that_cannot_track_is_refused_before_anything_is_written(tmp_path: Path) -> None:
-    with pytest.raises(BadConfigError, match="runs cannot be tracked at ftp://nowhere: .*; start the server, or give"):
-        run(toy_config(tmp_path), tmp_path, tracking=Tracking("ftp://nowhere"))
-    assert not (tmp_path / "run").exists()
-
-
 def test_sources_may_have_names_that_mlflow_does_not_take(tmp_path: Path) -> None:
     config = toy_config(tmp_path, steps=toy_steps(max_steps=1))
     write_rows(tmp_path / "train.jsonl", [row.model_copy(update={"source": "tøy#1"}) for row in toy_rows()[:27]])
@@ -311,24 +242,6 @@ def test_sources_may_have_names_that_mlflow_does_not_take(tmp_path: Path) -> Non
     run(config.model_copy(update={"data": data}), tmp_path, tracking=Tracking(uri))
     (found,) = tracked(uri)
     assert found.data.params["data.shares"] == "{'tøy#1': 1.0}"
-
-
-def test_more_processes_than_rows_in_a_step_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(TrainingArguments, "world_size", 9)
-    with pytest.raises(BadConfigError, match="rows_per_step = 8 leaves some of 9 processes without a row; raise it"):
-        run(toy_config(tmp_path), tmp_path)
-    assert not (tmp_path / "run").exists()
-
-
-def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the loss of a step NaN."""
-    calls = itertools.count(1)
-
-    def broken(*arguments: Any) -> Tensor:
-        loss = batch_loss(*arguments)
-        return loss * float("nan") if next(calls) == step else loss
-
-    monkeypatch.setattr("training.trainer.batch_loss", broken)
 
 
 @pytest.mark.slow
@@ -365,114 +278,6 @@ def test_mlflow_holds_parameters_loss_gradient_norm_and_dev_scores(tmp_path: Pat
     assert logged == pytest.approx(losses(tmp_path / "run"))
     assert {"grad_norm", "learning_rate", "eval_p_mrr", "eval_ndcg", "eval_plain_ndcg"} <= set(found.data.metrics)
     assert trained.best_step in {point.step for point in client.get_metric_history(found.info.run_id, "eval_combined")}
-
-
-def test_finished_run_is_refused(tmp_path: Path) -> None:
-    config = toy_config(tmp_path, steps=toy_steps(max_steps=1))
-    run(config, tmp_path)
-    with pytest.raises(BadConfigError, match="holds a finished run; choose another --out, or remove it"):
-        run(config, tmp_path)
-
-
-def test_directory_of_another_configuration_is_refused(tmp_path: Path) -> None:
-    run(toy_config(tmp_path, steps=toy_steps(max_steps=1)), tmp_path)
-    with pytest.raises(BadConfigError, match="was begun with another configuration; choose another --out"):
-        run(toy_config(tmp_path, steps=toy_steps(max_steps=2)), tmp_path)
-
-
-def test_long_instructions_are_refused_before_anything_is_written(tmp_path: Path) -> None:
-    config = toy_config(tmp_path)
-    rows = toy_rows()[:27]
-    rows[3] = rows[3].model_copy(update={"instruction_positive": "only child " * 10})
-    write_rows(tmp_path / "train.jsonl", rows)
-    with pytest.raises(BadConfigError, match=r"1 of 7 instructions have more than max_tokens.instruction = 16 tokens"):
-        run(config, tmp_path)
-    assert not (tmp_path / "run").exists()
-
-
-def test_unreadable_rows_are_counted(tmp_path: Path) -> None:
-    config = toy_config(tmp_path, steps=toy_steps(max_steps=1))
-    with (tmp_path / "train.jsonl").open("a", encoding="utf-8") as file:
-        file.write("no row\n")
-    assert run(config, tmp_path).n_left_out == {str(tmp_path / "train.jsonl"): 1}
-
-
-def test_dev_without_instructed_rows_is_refused(tmp_path: Path) -> None:
-    config = toy_config(tmp_path)
-    gone = dict.fromkeys(("instruction_negative", "hard_negative_document_1"))
-    write_rows(tmp_path / "dev.jsonl", [row.model_copy(update=gone) for row in toy_rows()])
-    with pytest.raises(BadConfigError, match=r"36 rows and none with an instruction_negative that .* p-MRR cannot be"):
-        run(config, tmp_path)
-
-
-def test_rows_of_dev_may_not_be_trained_on(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="corpora and dev both name rows.jsonl; dev must be rows that training never"):
-        DataConfig(corpora=("rows.jsonl",), dev=("rows.jsonl",))
-
-
-def toml(config: TrainConfig) -> str:
-    """Write what the toy configuration says as a file would."""
-    model, steps = config.model, config.steps
-    return f"""
-name = "toy"
-[model]
-base = "{model.base}"
-max_tokens = {{document = 32, query = 24, instruction = 16}}
-[model.lora]
-rank = 4
-alpha = 8
-[data]
-corpora = ["{config.data.corpora[0]}"]
-dev = ["{config.data.dev[0]}"]
-[steps]
-max_steps = 50
-rows_per_step = {steps.rows_per_step}
-log_every = 1
-"""
-
-
-def invoke(tmp_path: Path, *options: str) -> Any:
-    (tmp_path / "toy.toml").write_text(toml(toy_config(tmp_path)), encoding="utf-8")
-    out = ["--out", str(tmp_path / "run"), "--cache", str(tmp_path / "cache")]
-    return CliRunner().invoke(make_app(), ["train", str(tmp_path / "toy.toml"), *out, *options])
-
-
-@pytest.mark.slow
-def test_command_prints_one_json_object_and_stops_where_it_is_told(tmp_path: Path) -> None:
-    result = invoke(tmp_path, "--max-steps", "2", "--json")
-    assert result.exit_code == 0, result.output
-    facts = json.loads(result.stdout)
-    assert facts["n_steps"] == 2
-    assert facts["model"] == str(tmp_path / "run" / "model")
-    assert set(facts["after"]) == {"p_mrr", "pairwise", "ndcg", "plain_ndcg"}
-    assert "training: 2 of 2 steps" in result.stderr
-    assert (tmp_path / "mlflow.db").is_file()
-
-
-@pytest.mark.slow
-def test_command_says_what_came_of_dev(tmp_path: Path) -> None:
-    result = invoke(tmp_path, "--max-steps", "2")
-    assert result.exit_code == 0, result.output
-    assert "2 steps in" in result.stdout
-    assert "dev p_mrr" in result.stdout
-    assert "'loss'" not in result.stdout
-
-
-@pytest.mark.slow
-def test_command_ends_with_3_where_the_loss_is_no_number(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    break_at(1, monkeypatch)
-    result = invoke(tmp_path, "--max-steps", "2")
-    assert result.exit_code == 3
-    assert "is not a finite number" in " ".join(result.output.split())
-
-
-def test_impossible_configuration_is_one_sentence(tmp_path: Path) -> None:
-    text = toml(toy_config(tmp_path)) + "[loss]\nterms = ['P', 'I']\nwith_instructions = false\n"
-    (tmp_path / "bad.toml").write_text(text, encoding="utf-8")
-    result = CliRunner().invoke(make_app(), ["train", str(tmp_path / "bad.toml"), "--out", str(tmp_path / "run")])
-    assert result.exit_code == 3
-    assert "term I contrasts instructions" in " ".join(result.output.split())
-    assert not (tmp_path / "run").exists()
 
 
 def test_ranks_share_the_rows_of_a_step(tmp_path: Path) -> None:

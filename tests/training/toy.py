@@ -1,13 +1,19 @@
 """A toy corpus that a two-layer model learns in a few steps, and the runs on it."""
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
+
+import pytest
+from torch import Tensor
 
 from infembed.bundle import MaxTokens
 from tests.tiny import make_checkpoint
 from training.config import DataConfig, LoraConfig, LossConfig, ModelConfig, StepsConfig, TrainConfig
 from training.corpus.rows import InstructionType, Row
+from training.objective import batch_loss
+from training.run import Trained, train
 
 SUBJECTS = ("bread", "dough", "oven", "yeast", "flour", "bike", "tyre", "chain", "brake", "road", "salt", "water")
 KINDS = (("child", "expert"), ("cost", "risk"), ("guide", "story"))
@@ -84,3 +90,18 @@ def losses(out: Path) -> dict[int, float]:
     points = [(int(point["step"]), point["loss"]) for point in read_curve(out) if "loss" in point]
     assert len(dict(points)) == len(points), "a step stands in the curve twice"
     return dict(points)
+
+
+def run(config: TrainConfig, directory: Path, **options: Any) -> Trained:
+    return train(config, directory / "run", cache=directory / "cache", **options)
+
+
+def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the loss of a step NaN."""
+    calls = itertools.count(1)
+
+    def broken(*arguments: Any) -> Tensor:
+        loss = batch_loss(*arguments)
+        return loss * float("nan") if next(calls) == step else loss
+
+    monkeypatch.setattr("training.trainer.batch_loss", broken)
