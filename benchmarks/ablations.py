@@ -11,26 +11,27 @@ for choosing; test is scored once.
 import argparse
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from benchmarks.tables import cell
 from evaluation.encoders import ScoredModel, directory_digest
 from evaluation.evaluate import Suites, evaluate
 from evaluation.report import Measure, ModelIdentity, ModelKind, Report, load_report, save_report
+from evaluation.statistics import Values
 from evaluation.suites.catalogue import find_suite
 from evaluation.suites.layout import Suite
-from evaluation.summary import summarize
+from evaluation.summary import estimate, summarize
 from evaluation.vector_cache import digest_of
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.progress import show_progress
 from training.checkpoint import load_checkpoint
 from training.config import ModelConfig, TrainConfig
 from training.corpus.mini import Part
-from training.corpus.rows import InstructionType
 from training.dev import choose_rows, dev_suite
 from training.encoder import TorchEncoder
 from training.mixture import load_rows
@@ -40,8 +41,20 @@ from training.run_directory import MODEL
 
 TEST = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "npl", "cranfield", "cisi")
 SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.PAIRWISE, Measure.NDCG, Measure.PLAIN_NDCG, Measure.LIFT)
-HELD_OUT_TYPES = tuple(kind.value for kind in InstructionType if kind is not InstructionType.PLAIN)
-HELD_OUT_SOURCES = ("inf-ir-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "netflix", "pubmedqa")
+CONFIGURED = "as configured"
+HELD_OUT_TYPES = (
+    ("exclusion", "negation", "inclusion"),
+    ("stance", "persona"),
+    ("audience", "detail", "facet", "format"),
+    ("time", "place", "conjunction"),
+)
+"""Each type is held out once, and with it those that teach the most about it."""
+HELD_OUT_SOURCES = (
+    ("inf-ir-mini",),
+    ("medquad", "pubmedqa"),
+    ("condaqa", "fever-symmetric", "negation-pairs"),
+    ("perspectrum", "netflix", "msdocs"),
+)
 
 Change = Mapping[str, Mapping[str, Any]]
 
@@ -53,7 +66,8 @@ def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
     """
     frozen = {"tower": "frozen"}
     found: dict[str, Change] = {
-        "as configured": {},
+        CONFIGURED: {},
+        "second seed": {"": {"seed": config.seed + 1}},
         "without instructions": {"model": frozen, "loss": {"with_instructions": False, "terms": ("P",)}},
         "prefix": {"model": frozen},
         "prefix, pooled over all": {"model": frozen | {"pools_instruction": True}},
@@ -66,7 +80,6 @@ def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
         "Matryoshka": {"loss": {"dimensions": (384, 192, 96)}},
         "taught by concat": {"loss": {"teacher": str(_run(work, "concat") / MODEL), "teacher_weight": 1.0}},
         "InF-IR-mini only": {"data": {"shares": {"inf-ir-mini": 1.0}}},
-        "recipes only": {"data": {"shares": _without(config, "inf-ir-mini")}},
         "types balanced": {"data": {"balances_types": True}},
     }
     for name, terms, join in (
@@ -81,11 +94,16 @@ def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
         found[f"temperature {temperature}"] = {"loss": {"temperature": temperature}}
     for rows in (16, 64):
         found[f"{rows} rows a step"] = {"steps": {"rows_per_step": rows}}
-    for kind in HELD_OUT_TYPES:
-        found[f"no {kind}"] = {"data": {"exclude_types": (kind,)}}
-    for source in HELD_OUT_SOURCES:
-        found[f"no source {source}"] = {"data": {"shares": _without(config, source)}}
+    for kinds in HELD_OUT_TYPES:
+        found[without(kinds)] = {"data": {"exclude_types": kinds}}
+    for sources in HELD_OUT_SOURCES:
+        found[without(sources)] = {"data": {"shares": _shares_without(config, sources)}}
     return found
+
+
+def without(names: Sequence[str]) -> str:
+    """Name the variant that never saw some types or sources; "without inf-ir-mini" is trained on recipes only."""
+    return "without " + ", ".join(names)
 
 
 def main() -> None:
@@ -112,6 +130,7 @@ def main() -> None:
         for name, model in _models(config, {name: every[name] for name in names}, arguments.work)
     }
     print_table(reports)
+    print_held_out(reports)
 
 
 def with_corpora(config: TrainConfig, corpus: str, dev_corpus: str) -> TrainConfig:
@@ -128,10 +147,10 @@ def with_steps(config: TrainConfig, n: int) -> TrainConfig:
 
 
 def apply(config: TrainConfig, name: str, change: Change) -> TrainConfig:
-    """Change a configuration; what does not fit together is refused as in a file."""
+    """Change a configuration, table by table, "" the top; what does not fit together is refused as in a file."""
     values = config.model_dump()
     for table, keys in change.items():
-        values[table] |= keys
+        (values[table] if table else values).update(keys)
     return TrainConfig.model_validate(values | {"name": slug(name)})
 
 
@@ -158,8 +177,41 @@ def print_table(reports: Mapping[str, Report]) -> None:
         print(f"| {name} | " + " | ".join([*cells, *costs]) + " |")
 
 
-def _without(config: TrainConfig, source: str) -> dict[str, float]:
-    return {name: share for name, share in config.data.shares.items() if name.rpartition(":")[2] != source}
+def print_held_out(reports: Mapping[str, Report]) -> None:
+    """Print what models that never saw a type or a source make of it, beside the model that did, as Markdown."""
+    shown = {name: reports[name] for name in (f"untrained {Fusion.PREFIX}", CONFIGURED) if name in reports}
+    print("\n| held out | measure | topics | " + " | ".join([*shown, "never saw it"]) + " |")
+    print("|---" * (len(shown) + 4) + "|")
+    for names in (*HELD_OUT_TYPES, *HELD_OUT_SOURCES):
+        if (report := reports.get(without(names))) is None:
+            continue
+        for measure in (Measure.P_MRR, Measure.PAIRWISE):
+            cells = [held_out_values(one, names, measure) for one in (*shown.values(), report)]
+            if not cells[-1]:
+                continue
+            n_topics = sum(map(len, cells[-1].values()))
+            line = [", ".join(names), measure, str(n_topics), *(cell(estimate(one)) for one in cells)]
+            print("| " + " | ".join(line) + " |")
+
+
+def held_out_values(report: Report, names: Sequence[str], measure: Measure) -> dict[str, Values]:
+    """Return a measure by suite for topics whose instructions are all of the types, or whose suite is of a source."""
+    prefixes = tuple(slug(name) for name in names)
+    found = {}
+    for scores in report.suites:
+        is_source = scores.suite.removeprefix("dev-").removeprefix("keyword_").startswith(prefixes)
+        values = [
+            topic.values[measure]
+            for topic in scores.topics
+            if measure in topic.values and (is_source or (topic.by_type and set(topic.by_type) <= set(names)))
+        ]
+        if values:
+            found[scores.suite] = np.array(values)
+    return found
+
+
+def _shares_without(config: TrainConfig, sources: Sequence[str]) -> dict[str, float]:
+    return {name: share for name, share in config.data.shares.items() if name.rpartition(":")[2] not in sources}
 
 
 def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> Iterator[tuple[str, InfEmbed]]:

@@ -1,0 +1,63 @@
+from pathlib import Path
+
+import pytest
+
+from benchmarks.ablations import HELD_OUT_SOURCES, HELD_OUT_TYPES, apply, changes, held_out_values, without
+from evaluation.report import Measure, ModelIdentity, Report, SuiteScores, TopicScores
+from infembed.bundle import Tower
+from training.config import TrainConfig
+from training.corpus.rows import InstructionType
+
+RELEASE = Path(__file__).parents[2] / "configs/train-release.toml"
+
+
+@pytest.fixture(scope="module")
+def config() -> TrainConfig:
+    return TrainConfig.from_toml(RELEASE)
+
+
+def test_every_variant_is_a_run_that_can_be_trained(config: TrainConfig, tmp_path: Path) -> None:
+    found = {name: apply(config, name, change) for name, change in changes(config, tmp_path).items()}
+    assert found["as configured"].model == config.model
+    assert found["second seed"].seed == config.seed + 1
+    assert found["shared tower"].model.tower is Tower.SHARED
+
+
+def test_every_type_and_every_source_is_held_out_once(config: TrainConfig) -> None:
+    types = [name for names in HELD_OUT_TYPES for name in names]
+    sources = [name for names in HELD_OUT_SOURCES for name in names]
+    assert sorted(types) == sorted(kind for kind in InstructionType if kind is not InstructionType.PLAIN)
+    assert sorted(sources) == sorted({name.rpartition(":")[2] for name in config.data.shares})
+
+
+def test_a_source_is_held_out_in_every_form(config: TrainConfig, tmp_path: Path) -> None:
+    change = changes(config, tmp_path)[without(("medquad", "pubmedqa"))]
+    shares = apply(config, "x", change).data.shares
+    assert not [name for name in shares if "medquad" in name or "pubmedqa" in name]
+    assert "keyword:msdocs" in shares
+
+
+def test_held_out_values_are_of_topics_that_only_have_held_out_types() -> None:
+    topics = [_topic("1", {"time": 0.1}), _topic("2", {"time": 0.2, "facet": 0.4}), _topic("3", {"facet": 0.5})]
+    report = _report(_suite("instruct-mini", topics), _suite("dev-keyword_medquad", topics[:2]))
+    by_type = held_out_values(report, ("time", "place"), Measure.P_MRR)
+    assert {suite: list(values) for suite, values in by_type.items()} == {
+        "instruct-mini": [0.1],
+        "dev-keyword_medquad": [0.1],
+    }
+    by_source = held_out_values(report, ("medquad",), Measure.P_MRR)
+    assert {suite: len(values) for suite, values in by_source.items()} == {"dev-keyword_medquad": 2}
+
+
+def _topic(name: str, by_type: dict[str, float]) -> TopicScores:
+    mean = sum(by_type.values()) / len(by_type)
+    return TopicScores(topic=name, values={Measure.P_MRR: mean, Measure.PAIRWISE: 1.0}, by_type=by_type)
+
+
+def _suite(name: str, topics: list[TopicScores]) -> SuiteScores:
+    return SuiteScores(suite=name, digest="0" * 64, n_documents=3, n_queries=3, topics=tuple(topics))
+
+
+def _report(*suites: SuiteScores) -> Report:
+    model = ModelIdentity(name="m", digest="d", document_fingerprint="f")
+    return Report(model=model, created_at="2026-11-28T00:00:00Z", suites=suites)
