@@ -11,21 +11,18 @@ for choosing; test is scored once.
 import argparse
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 from rich.console import Console
 
-from benchmarks.tables import cell
+from benchmarks.ablation_tables import draw, held_out_table, means_table, suite_table, type_table
+from benchmarks.ablation_variants import Change, apply, changes, run_directory, slug, with_corpora, with_steps
 from evaluation.encoders import ScoredModel, directory_digest
 from evaluation.evaluate import Suites, evaluate
-from evaluation.report import Measure, ModelIdentity, ModelKind, Report, load_report, save_report
-from evaluation.statistics import Values
+from evaluation.report import ModelIdentity, ModelKind, Report, load_report, save_report
 from evaluation.suites.catalogue import find_suite
 from evaluation.suites.layout import Suite
-from evaluation.summary import estimate, summarize
 from evaluation.vector_cache import digest_of
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.progress import show_progress
@@ -40,70 +37,6 @@ from training.run import train
 from training.run_directory import MODEL
 
 TEST = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "npl", "cranfield", "cisi")
-SHOWN = (Measure.P_MRR, Measure.PRESERVE_MRR, Measure.PAIRWISE, Measure.NDCG, Measure.PLAIN_NDCG, Measure.LIFT)
-CONFIGURED = "as configured"
-HELD_OUT_TYPES = (
-    ("exclusion", "negation", "inclusion"),
-    ("stance", "persona"),
-    ("audience", "detail", "facet", "format"),
-    ("time", "place", "conjunction"),
-)
-"""Each type is held out once, and with it those that teach the most about it."""
-HELD_OUT_SOURCES = (
-    ("inf-ir-mini",),
-    ("medquad", "pubmedqa"),
-    ("condaqa", "fever-symmetric", "negation-pairs"),
-    ("perspectrum", "netflix", "msdocs"),
-)
-
-Change = Mapping[str, Mapping[str, Any]]
-
-
-def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
-    """What each variant changes in the run, by table of its TOML file; runs lie below `work`.
-
-    Fusions are compared with tower frozen, since only `prefix` can be steered.
-    """
-    frozen = {"tower": "frozen"}
-    found: dict[str, Change] = {
-        CONFIGURED: {},
-        "second seed": {"": {"seed": config.seed + 1}},
-        "without instructions": {"model": frozen, "loss": {"with_instructions": False, "terms": ("P",)}},
-        "prefix": {"model": frozen},
-        "prefix, pooled over all": {"model": frozen | {"pools_instruction": True}},
-        "concat": {"model": frozen | {"fusion": "concat"}},
-        "attention": {"model": frozen | {"fusion": "attention"}},
-        "held to plain queries": {"model": frozen, "loss": {"plain_weight": 0.5}},
-        "all weights": {"model": frozen | {"lora": None}, "steps": {"learning_rate": 1e-4}},
-        "shared tower": {"model": {"tower": "shared"}},
-        "mined negatives": {"data": {"mined": 4}},
-        "Matryoshka": {"loss": {"dimensions": (384, 192, 96)}},
-        "taught by concat": {"loss": {"teacher": str(_run(work, "concat") / MODEL), "teacher_weight": 1.0}},
-        "InF-IR-mini only": {"data": {"shares": {"inf-ir-mini": 1.0}}},
-        "types balanced": {"data": {"balances_types": True}},
-    }
-    for name, terms, join in (
-        ("P", ("P",), "multi"),
-        ("I", ("I",), "multi"),
-        ("IQ", ("IQ",), "multi"),
-        ("uni{P,I}", ("P", "I"), "uni"),
-        ("multi{P,I,IQ}", ("P", "I", "IQ"), "multi"),
-    ):
-        found[name] = {"loss": {"terms": terms, "join": join}}
-    for temperature in (0.02, 0.1):
-        found[f"temperature {temperature}"] = {"loss": {"temperature": temperature}}
-    for rows in (16, 64):
-        found[f"{rows} rows a step"] = {"steps": {"rows_per_step": rows}}
-    for kinds in HELD_OUT_TYPES:
-        found[without(kinds)] = {"data": {"exclude_types": kinds}}
-    for sources in HELD_OUT_SOURCES:
-        found[without(sources)] = {"data": {"shares": _shares_without(config, sources)}}
-    return found
-
-
-def without(names: Sequence[str]) -> str:
-    """Name the variant that never saw some types or sources; "without inf-ir-mini" is trained on recipes only."""
-    return "without " + ", ".join(names)
 
 
 def main() -> None:
@@ -115,6 +48,7 @@ def main() -> None:
     parser.add_argument("--only", help="names of variants, separated by semicolons")
     parser.add_argument("--max-steps", type=int, help="train every variant for so many steps instead of the file's")
     parser.add_argument("--suites", choices=("dev", "test"), default="dev")
+    parser.add_argument("--picture", type=Path, help="draw the means of all variants here, as SVG")
     parser.add_argument("--work", type=Path, default=Path(".cache/ablations"))
     arguments = parser.parse_args()
     config = with_corpora(TrainConfig.from_toml(arguments.config), arguments.corpus, arguments.dev_corpus)
@@ -129,29 +63,10 @@ def main() -> None:
         name: _scored(model, name, suites, arguments.work / arguments.suites, arguments.work)
         for name, model in _models(config, {name: every[name] for name in names}, arguments.work)
     }
-    print_table(reports)
-    print_held_out(reports)
-
-
-def with_corpora(config: TrainConfig, corpus: str, dev_corpus: str) -> TrainConfig:
-    """Put the corpora built on this machine in the place of the file's."""
-    data = config.data.model_copy(update={"corpora": ("inf-ir-mini", corpus), "dev": ("inf-ir-mini", dev_corpus)})
-    return config.model_copy(update={"data": data})
-
-
-def with_steps(config: TrainConfig, n: int) -> TrainConfig:
-    """Shorten a run; a small dev is scored at its end, since the last step is what is compared."""
-    steps = config.steps.model_copy(update={"max_steps": n, "evaluate_every": n})
-    data = config.data.model_copy(update={"dev_rows": 20})
-    return config.model_copy(update={"steps": steps, "data": data})
-
-
-def apply(config: TrainConfig, name: str, change: Change) -> TrainConfig:
-    """Change a configuration, table by table, "" the top; what does not fit together is refused as in a file."""
-    values = config.model_dump()
-    for table, keys in change.items():
-        (values[table] if table else values).update(keys)
-    return TrainConfig.model_validate(values | {"name": slug(name)})
+    for lines in (means_table(reports), suite_table(reports), type_table(reports), held_out_table(reports)):
+        print("\n".join(lines), end="\n\n")
+    if arguments.picture:
+        draw(reports, arguments.picture)
 
 
 def dev_suites(config: TrainConfig) -> list[Suite]:
@@ -161,65 +76,12 @@ def dev_suites(config: TrainConfig) -> list[Suite]:
     return [dev_suite([r for r in rows if r.source == source], name=f"dev-{slug(source)}") for source in sources]
 
 
-def slug(name: str) -> str:
-    """Make a name that is a file's as well."""
-    return "".join(c if c.isalnum() or c in ".-" else "_" for c in name).strip("_")
-
-
-def print_table(reports: Mapping[str, Report]) -> None:
-    """Print the means of all suites that have a measure, as Markdown."""
-    print("| variant | " + " | ".join(SHOWN) + " | training s | ms a query |")
-    print("|---" * (len(SHOWN) + 3) + "|")
-    for name, report in reports.items():
-        summary = report.summary or summarize(report)
-        cells = [cell(summary.macro.get(measure)) for measure in SHOWN]
-        costs = [str(report.notes.get(key, "")) for key in ("training_s", "query_ms")]
-        print(f"| {name} | " + " | ".join([*cells, *costs]) + " |")
-
-
-def print_held_out(reports: Mapping[str, Report]) -> None:
-    """Print what models that never saw a type or a source make of it, beside the model that did, as Markdown."""
-    shown = {name: reports[name] for name in (f"untrained {Fusion.PREFIX}", CONFIGURED) if name in reports}
-    print("\n| held out | measure | topics | " + " | ".join([*shown, "never saw it"]) + " |")
-    print("|---" * (len(shown) + 4) + "|")
-    for names in (*HELD_OUT_TYPES, *HELD_OUT_SOURCES):
-        if (report := reports.get(without(names))) is None:
-            continue
-        for measure in (Measure.P_MRR, Measure.PAIRWISE):
-            cells = [held_out_values(one, names, measure) for one in (*shown.values(), report)]
-            if not cells[-1]:
-                continue
-            n_topics = sum(map(len, cells[-1].values()))
-            line = [", ".join(names), measure, str(n_topics), *(cell(estimate(one)) for one in cells)]
-            print("| " + " | ".join(line) + " |")
-
-
-def held_out_values(report: Report, names: Sequence[str], measure: Measure) -> dict[str, Values]:
-    """Return a measure by suite for topics whose instructions are all of the types, or whose suite is of a source."""
-    prefixes = tuple(slug(name) for name in names)
-    found = {}
-    for scores in report.suites:
-        is_source = scores.suite.removeprefix("dev-").removeprefix("keyword_").startswith(prefixes)
-        values = [
-            topic.values[measure]
-            for topic in scores.topics
-            if measure in topic.values and (is_source or (topic.by_type and set(topic.by_type) <= set(names)))
-        ]
-        if values:
-            found[scores.suite] = np.array(values)
-    return found
-
-
-def _shares_without(config: TrainConfig, sources: Sequence[str]) -> dict[str, float]:
-    return {name: share for name, share in config.data.shares.items() if name.rpartition(":")[2] not in sources}
-
-
 def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> Iterator[tuple[str, InfEmbed]]:
     """Yield the untouched model under each fusion, then every variant, trained unless it was before."""
     for fusion in Fusion:
         yield f"untrained {fusion}", open_model(ModelConfig(base=config.model.base, fusion=fusion)).eval()
     for name, change in wanted.items():
-        out = _run(work, name)
+        out = run_directory(work, name)
         if not (out / MODEL).exists():
             with show_progress(Console(stderr=True), unit="steps") as report:
                 trained = train(apply(config, name, change), out, cache=work / "documents", report=report)
@@ -227,13 +89,9 @@ def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> It
         yield name, load_checkpoint(out / MODEL)
 
 
-def _run(work: Path, name: str) -> Path:
-    return work / "runs" / slug(name)
-
-
 def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, work: Path) -> Report:
     """Score a model; a report of these very weights is taken as it is."""
-    trained = _run(work, name) / MODEL
+    trained = run_directory(work, name) / MODEL
     digest = directory_digest(trained) if trained.exists() else digest_of([model.base_fingerprint, model.config.fusion])
     path = directory / f"{slug(name)}.json"
     if path.is_file() and (found := load_report(path)).model.digest == digest:
@@ -249,7 +107,7 @@ def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, wo
     encoder = TorchEncoder(model, document_fingerprint=fingerprint)
     with show_progress(Console(stderr=True), unit="texts") as progress:
         report = evaluate(ScoredModel(identity, encoder), Suites(suites, {}), cache=work / "vectors", report=progress)
-    seconds = _run(work, name) / "seconds"
+    seconds = run_directory(work, name) / "seconds"
     notes = {"query_ms": _query_ms(encoder), "training_s": seconds.read_text() if seconds.is_file() else ""}
     report = report.model_copy(update={"notes": report.notes | notes})
     save_report(report, path)

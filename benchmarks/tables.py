@@ -64,7 +64,7 @@ def cell(found: Estimate | None) -> str:
 
 def draw(reports: Mapping[str, Report], path: Path) -> None:
     """Draw p-MRR with intervals: a row a suite, a mark a model."""
-    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "inf-embed", "font.family": "sans-serif"})
+    use_plain_fonts()
     summaries = {name: _summary(report) for name, report in reports.items()}
     suites = [*_suites(Measure.P_MRR, summaries), "mean of suites"]
     figure, axes = plt.subplots(figsize=(7.5, 0.65 * len(suites) + 1.2), layout="constrained")
@@ -84,6 +84,11 @@ def draw(reports: Mapping[str, Report], path: Path) -> None:
     axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})
+
+
+def use_plain_fonts() -> None:
+    """Write text of pictures as text, and the same picture as the same bytes."""
+    mpl.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "inf-embed", "font.family": "sans-serif"})
 
 
 def _head(first: str, names: Sequence[str]) -> list[str]:

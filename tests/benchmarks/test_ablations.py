@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablations import HELD_OUT_SOURCES, HELD_OUT_TYPES, apply, changes, held_out_values, without
+from benchmarks.ablation_tables import held_out_values
+from benchmarks.ablation_variants import HELD_OUT_SOURCES, HELD_OUT_TYPES, apply, changes, without
 from evaluation.report import Measure, ModelIdentity, Report, SuiteScores, TopicScores
 from infembed.bundle import Tower
 from training.config import TrainConfig
@@ -18,9 +19,16 @@ def config() -> TrainConfig:
 
 def test_every_variant_is_a_run_that_can_be_trained(config: TrainConfig, tmp_path: Path) -> None:
     found = {name: apply(config, name, change) for name, change in changes(config, tmp_path).items()}
+    assert len({variant.name for variant in found.values()}) == len(found)
     assert found["as configured"].model == config.model
     assert found["second seed"].seed == config.seed + 1
     assert found["shared tower"].model.tower is Tower.SHARED
+
+
+def test_student_of_concat_finds_the_run_that_comes_before_it(config: TrainConfig, tmp_path: Path) -> None:
+    every = changes(config, tmp_path)
+    assert apply(config, "student", every["taught by concat"]).loss.teacher == str(tmp_path / "runs/concat/model")
+    assert list(every).index("concat") < list(every).index("taught by concat")
 
 
 def test_every_type_and_every_source_is_held_out_once(config: TrainConfig) -> None:
