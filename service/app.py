@@ -104,14 +104,14 @@ def _make_release(
 
     def make_routes(pipeline: Pipeline, catalogue: Catalogue) -> APIRouter:
         router = APIRouter()
-        router.include_router(embed_routes(pipeline, settings, dim=manifest.dim))
+        router.include_router(embed_routes(pipeline, settings, widths=manifest.widths))
         router.include_router(search_routes(pipeline, catalogue, metrics, settings))
         router.include_router(
             openai_routes(
                 pipeline,
                 settings,
                 model=manifest.name,
-                dim=manifest.dim,
+                widths=manifest.widths,
                 max_tokens=manifest.max_tokens.document,
                 created=int(datetime.now(UTC).timestamp()),
             )

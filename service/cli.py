@@ -55,7 +55,8 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
         if settings.bundle_public_key is not None:
             console.print(f"bundle {settings.bundle} is signed by {settings.bundle_public_key}")
         manifest = encoder.bundle.manifest
-        console.print(f"model {manifest.name}, {manifest.dim} dimensions, {settings.precision}")
+        widths = " or ".join(map(str, manifest.widths))
+        console.print(f"model {manifest.name}, {widths} dimensions, {settings.precision}")
         for collection in opened:
             console.print(f"collection {collection.name}: {collection.n_documents:,} passages")
         if not opened:

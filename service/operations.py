@@ -108,6 +108,7 @@ def _facts(bundle: Bundle, catalogue: Catalogue, settings: Settings, probes: Flo
         "fusion": manifest.fusion,
         "tower": manifest.tower,
         "dim": manifest.dim,
+        "dimensions": manifest.widths,
         "max_tokens": manifest.max_tokens.model_dump(),
         "document_fingerprint": manifest.document_fingerprint,
         "probes": {"sha256": _probe_digest(probes), "first_values": np.round(probes[:, :4], 4).tolist()},
