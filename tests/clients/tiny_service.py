@@ -50,7 +50,7 @@ def main(directory: Path) -> None:
     app = create_app(settings, encoder=encoder, collections=opened)
     with listen("127.0.0.1", 0) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        run(app, listener, settings, on_ready=lambda: print(f"ready on {url}", flush=True))  # noqa: T201
+        run(app, listener, settings, on_ready=lambda _: print(f"ready on {url}", flush=True))  # noqa: T201
 
 
 if __name__ == "__main__":
