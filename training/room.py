@@ -18,7 +18,9 @@ def require_instructions_fit(model: InfEmbed, mixture: Mixture, loss: LossConfig
 
     Under `concat` the instruction stands at the end of one sequence, so a long query takes its room.
     """
-    wishes = list(dict.fromkeys((p.query, p.instruction) for row in mixture.rows for p in row.pairs() if p.instruction))
+    wishes: list[Wish] = list(
+        dict.fromkeys((p.query, p.instruction) for row in mixture.rows for p in row.pairs() if p.instruction)
+    )
     tried: list[Wish] = [("a", instruction) for instruction in dict.fromkeys(instruction for _, instruction in wishes)]
     what, limit = "instructions", f"max_tokens.instruction = {model.config.max_tokens.instruction}"
     is_joined = model.config.fusion is Fusion.CONCAT

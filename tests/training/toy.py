@@ -114,7 +114,7 @@ def break_gradient_at(step: int, value: float, monkeypatch: pytest.MonkeyPatch) 
     def broken(*arguments: Any) -> Tensor:
         loss = batch_loss(*arguments)
         if next(calls) == step:
-            loss.register_hook(lambda gradient: gradient * value)
+            loss.register_hook(lambda gradient: gradient * value)  # type: ignore[no-untyped-call]
         return loss
 
     monkeypatch.setattr("training.trainer.batch_loss", broken)
