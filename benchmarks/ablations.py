@@ -96,7 +96,8 @@ def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, wo
     path = directory / f"{slug(name)}.json"
     if path.is_file() and (found := load_report(path)).model.digest == digest:
         return found
-    fingerprint = model.base_fingerprint if model.config.tower.keeps_documents or not trained.exists() else digest
+    is_base = model.config.tower.keeps_documents or not trained.exists()
+    fingerprint = digest_of([model.base_document_digest] if is_base else [digest, model.base_document_digest])
     identity = ModelIdentity(
         name=slug(name),
         digest=digest,

@@ -10,7 +10,7 @@ import json
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, JsonValue, model_validator
 
@@ -89,6 +89,11 @@ class BundleManifest(Config):
     fusion: Fusion
     tower: Tower = Tower.SHARED
     dim: int = Field(gt=0)
+    dimensions: tuple[Annotated[int, Field(gt=0)], ...] = Field(
+        default=(),
+        exclude_if=lambda widths: not widths,  # manifests written before there were any keep their digest
+        description="smaller widths that vectors were trained to be cut to (Matryoshka), widest first",
+    )
     pooling: Pooling
     n_positions: int = Field(gt=2, description="position embeddings of the model: instruction and query share them")
     max_tokens: MaxTokens
@@ -111,6 +116,20 @@ class BundleManifest(Config):
                 f"({together}) must each be at most n_positions ({self.n_positions})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _narrows_step_by_step(self) -> Self:
+        if list(self.dimensions) != sorted({width for width in self.dimensions if width < self.dim}, reverse=True):
+            raise ValueError(
+                f"dimensions ({', '.join(map(str, self.dimensions))}) must be below dim ({self.dim}), each once, "
+                "widest first"
+            )
+        return self
+
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Every length that the model's vectors may have: whole, or cut as it was trained for."""
+        return (self.dim, *self.dimensions)
 
     @property
     def max_query_tokens(self) -> int:

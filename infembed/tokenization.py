@@ -125,7 +125,8 @@ class BundleTokenizer:
         for position, (item, part, key) in enumerate(zip(items, parts, wanted, strict=True)):
             instruction = instructions.get(key, _NOTHING)
             if not truncate:
-                _require_whole(part, name_of(position), param="inputs")
+                both = " with its instruction" if self._joins(item) else ""
+                _require_whole(part, f"{name_of(position)}{both}", param="inputs")
                 _require_whole(instruction, f"the instruction of {name_of(position)}", param="instruction")
             is_truncated = part.is_truncated or instruction.is_truncated
             result.append(TokenizedInput(item.input_type, part.ids, instruction.ids, is_truncated))
@@ -149,6 +150,11 @@ class BundleTokenizer:
                 is_truncated = len(encoding.ids) > limit or read is not text
                 parts.append(_Part(self._truncate(encoding, limit, direction), limit, found, is_truncated))
         return parts
+
+    def _joins(self, item: TextInput) -> bool:
+        """Whether an input's instruction is in one sequence with its text, at the end, where it would be cut first."""
+        has_instruction = item.input_type is InputType.QUERY and bool((item.instruction or "").strip())
+        return has_instruction and self._manifest.fusion is Fusion.CONCAT
 
     def _limit(self, input_type: InputType) -> int:
         if input_type is InputType.DOCUMENT:

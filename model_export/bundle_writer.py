@@ -37,12 +37,13 @@ class MadeFrom(Config):
 
 @dataclass(frozen=True)
 class Model:
-    """What a bundle is made of."""
+    """What a bundle is made of; `dimensions` are the widths that its vectors were trained to be cut to, if any."""
 
     name: str
     towers: Towers
     tokenizer: bytes
     made_from: MadeFrom
+    dimensions: Sequence[int] = ()
     made_with: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -67,6 +68,7 @@ def write_bundle(directory: Path, model: Model, precisions: Sequence[Precision] 
         fusion=blueprint.fusion,
         tower=blueprint.tower,
         dim=blueprint.shape.dim,
+        dimensions=tuple(sorted({width for width in model.dimensions if width < blueprint.shape.dim}, reverse=True)),
         pooling=blueprint.pooling,
         n_positions=blueprint.shape.n_positions,
         max_tokens=blueprint.max_tokens,

@@ -17,6 +17,8 @@ def as_facts(exported: Exported, out: Path) -> dict[str, JsonValue]:
         "name": manifest.name,
         "fusion": manifest.fusion,
         "tower": manifest.tower,
+        "dim": manifest.dim,
+        "dimensions": list(manifest.widths),
         "document_fingerprint": manifest.document_fingerprint,
         "size_bytes": sum(entry.size_bytes for entry in manifest.files),
         "opset": manifest.opset,
@@ -36,6 +38,8 @@ def as_text(exported: Exported, out: Path) -> Iterator[str]:
         yield f"  factors in half precision move a vector by at most {parity.rounding.max_abs:.1e}"
     for name, counts in manifest.fused_nodes.items():
         yield f"  {name}: {', '.join(f'{count} {kind}' for kind, count in counts.items())}"
+    if manifest.dimensions:
+        yield f"  vectors may be cut to {', '.join(map(str, manifest.dimensions))}, as they were trained to be"
     yield (
         f"bundle {manifest.name} ({size_mb:.0f} MB, dim {manifest.dim}, opset {manifest.opset}, ONNX Runtime >= "
         f"{manifest.min_onnxruntime}) at {out}"

@@ -1,5 +1,6 @@
 """What is exported: a checkpoint of `infembed train` or a plain Hugging Face one, in PyTorch and as tensors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -104,7 +105,8 @@ def _trained(checkpoint: Path, *, fusion: Fusion | None, scale: float) -> Source
         "made_from": manifest.made_from,
     }
     made_from = MadeFrom(blueprint=_blueprint(config, shape), factor_scale=factor_scale, checkpoint=described)
-    return Source(_model(manifest.name, base, towers, made_from), reference, unrounded)
+    model = _model(manifest.name, base, towers, made_from, dimensions=manifest.dimensions)
+    return Source(model, reference, unrounded)
 
 
 def _blueprint(config: ModelConfig, shape: Shape) -> Blueprint:
@@ -127,14 +129,21 @@ def _describe(config: ModelConfig, reference: InfEmbed) -> dict[str, JsonValue]:
     return {"model": model, "base_fingerprint": reference.base_fingerprint}
 
 
-def _model(name: str, base: Path, towers: Towers, made_from: MadeFrom) -> Model:
+def _model(name: str, base: Path, towers: Towers, made_from: MadeFrom, *, dimensions: Sequence[int] = ()) -> Model:
     tokenizer = base / TOKENIZER_FILE
     if not tokenizer.is_file():
         raise MissingArtefactError(
             f"{base} has no {TOKENIZER_FILE}; make one: AutoTokenizer.from_pretrained({str(base)!r}).save_pretrained"
         )
     made_with = {"inf-embed": version(), "torch": torch.__version__}
-    return Model(f"{name}-{made_from.blueprint.fusion}", towers, tokenizer.read_bytes(), made_from, made_with)
+    return Model(
+        f"{name}-{made_from.blueprint.fusion}",
+        towers,
+        tokenizer.read_bytes(),
+        made_from,
+        dimensions=dimensions,
+        made_with=made_with,
+    )
 
 
 def _round_factors(reference: InfEmbed, factors: Tensors, scale: float) -> dict[str, Tensor] | None:

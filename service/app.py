@@ -26,7 +26,7 @@ from service.loading import Load, Loaded, load
 from service.logs import RequestLog
 from service.metrics import Metrics
 from service.openai import openai_routes
-from service.operations import Life, operations_routes, probe_vectors
+from service.operations import Life, operations_routes, probe_vectors, process_routes
 from service.pipeline import Pipeline, ServedEncoder
 from service.release import Release, Releases
 from service.routes import json_response
@@ -52,19 +52,21 @@ _SHOWN_HEADERS = ("x-request-id", "retry-after", "retry-after-ms", "x-compute-to
 def create_app(
     settings: Settings,
     *,
-    encoder: ServedEncoder,
-    collections: Iterable[SearchedCollection],
+    encoder: ServedEncoder | None = None,
+    collections: Iterable[SearchedCollection] = (),
     reload: Load | None = None,
     tracing: Tracing | None = None,
 ) -> FastAPI:
     """Build the application around a loaded model and opened collections.
 
-    `reload` loads their successors; None reads what the settings name.
+    Without a model it begins to load one when it starts, and says so to all who ask for work until it has. `reload`
+    loads that one and every successor; None reads what the settings name.
     """
     metrics = Metrics()
     life = Life()
+    has_model = encoder is not None
     releases = Releases(
-        Loaded(encoder, tuple(collections)),
+        Loaded(encoder, tuple(collections)) if encoder is not None else None,
         load=reload or partial(load, settings),
         make=partial(_make_release, settings=settings, metrics=metrics, life=life),
         metrics=metrics,
@@ -72,7 +74,9 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await releases.start()
+        starting = releases.start()
+        if has_model:
+            await starting
         yield
         await releases.close()
         if tracing is not None:
@@ -83,6 +87,7 @@ def create_app(
     )  # fmt: skip
     app.state.life = life
     app.state.releases = releases
+    app.include_router(process_routes(metrics))
     app.include_router(admin_routes(releases))
     app.include_router(documentation_routes(cache(partial(_describe, app, releases, has_keys=bool(settings.keys)))))
     app.router.default = releases
@@ -104,21 +109,19 @@ def _make_release(
 
     def make_routes(pipeline: Pipeline, catalogue: Catalogue) -> APIRouter:
         router = APIRouter()
-        router.include_router(embed_routes(pipeline, settings, dim=manifest.dim))
+        router.include_router(embed_routes(pipeline, settings, widths=manifest.widths))
         router.include_router(search_routes(pipeline, catalogue, metrics, settings))
         router.include_router(
             openai_routes(
                 pipeline,
                 settings,
                 model=manifest.name,
-                dim=manifest.dim,
+                widths=manifest.widths,
                 max_tokens=manifest.max_tokens.document,
                 created=int(datetime.now(UTC).timestamp()),
             )
         )
-        router.include_router(
-            operations_routes(pipeline, catalogue, metrics, settings, bundle=bundle, probes=probes, life=life)
-        )
+        router.include_router(operations_routes(pipeline, catalogue, settings, bundle=bundle, probes=probes, life=life))
         return router
 
     return Release(loaded, pipeline, catalogue, make_routes)

@@ -27,7 +27,7 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
     from service.app import create_app
     from service.configuration import read_settings
     from service.examples import as_curl, read_examples
-    from service.loading import load
+    from service.loading import Loaded, describe
     from service.logs import announce, configure_logging
     from service.server import listen, run
     from service.tls import certificate_of
@@ -51,27 +51,19 @@ def serve(  # noqa: PLR0917 - the options of a command, given by name
     searches = read_examples(examples) if examples else []
     console = Console(highlight=False, soft_wrap=True)
     with listen(settings.host, settings.port) as listener:
-        encoder, opened = load(settings)
-        if settings.bundle_public_key is not None:
-            console.print(f"bundle {settings.bundle} is signed by {settings.bundle_public_key}")
-        manifest = encoder.bundle.manifest
-        console.print(f"model {manifest.name}, {manifest.dim} dimensions, {settings.precision}")
-        for collection in opened:
-            console.print(f"collection {collection.name}: {collection.n_documents:,} passages")
-        if not opened:
-            console.print("no collections: /embed works, /search has nothing to search")
-        announce(settings)
         url = _url(listener, is_secure=certificate is not None)
 
-        def on_ready() -> None:
+        def on_ready(loaded: Loaded) -> None:
+            for line in describe(loaded, settings):
+                console.print(line)
+            announce(settings)
             console.print(f"ready on {url} (documentation at {url}/docs, stop with Ctrl-C)")
             if searches:
                 console.print("\nTry the same question with two different instructions:\n")
             for search in searches:
                 console.print(as_curl(search, url), markup=False)
 
-        app = create_app(settings, encoder=encoder, collections=opened, tracing=tracing)
-        run(app, listener, settings, on_ready=on_ready)
+        run(create_app(settings, tracing=tracing), listener, settings, on_ready=on_ready)
 
 
 def _url(listener: socket.socket, *, is_secure: bool) -> str:

@@ -1,5 +1,7 @@
 """`POST /embed`, `/`, `/similarity`, `/tokenize`: the routes of text-embeddings-inference, with instructions."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from fastapi import APIRouter, Response
 
@@ -8,20 +10,27 @@ from infembed.inputs import TextInput
 from service.callers import CallerOf
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
-from service.schemas import EmbedRequest, SimilarityParameters, SimilarityRequest, TokenizeRequest, TokenShown
+from service.schemas import (
+    EmbedRequest,
+    EmbedResponse,
+    SimilarityParameters,
+    SimilarityRequest,
+    TokenizeRequest,
+    TokenShown,
+)
 from service.settings import Settings
 from service.wire import base64_of
 
 
-def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRouter:
+def embed_routes(pipeline: Pipeline, settings: Settings, *, widths: Sequence[int]) -> APIRouter:
     """Make the router of the native embedding routes."""
     router = APIRouter(route_class=JsonRoute, tags=["embed"])
 
-    @router.post("/embed", response_model=list[list[float]] | list[str], responses=documented(*WORK_ERRORS))
+    @router.post("/embed", response_model=EmbedResponse, responses=documented(*WORK_ERRORS))
     async def embed(request: EmbedRequest, caller: CallerOf) -> Response:
         """Embed texts, each with its own instruction, a common one, or none; always a list of vectors."""
         refuse_prompt(request.prompt_name)
-        refuse_dimensions(request.dimensions, dim)
+        width = width_of(request.dimensions, widths)
         items = make_inputs(
             request.inputs,
             instruction=request.instruction,
@@ -31,17 +40,19 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, dim: int) -> APIRout
         embedded = await pipeline.embed(
             items,
             caller=caller,
+            width=width,
             normalized=request.normalize,
             truncate=request.truncate is not False,
             direction=request.truncation_direction,
         )
         as_base64 = request.encoding_format == "base64"
-        content = [base64_of(vector) for vector in embedded.vectors] if as_base64 else embedded.vectors
+        vectors = [base64_of(vector) for vector in embedded.vectors] if as_base64 else embedded.vectors
+        content = embedded.described(vectors) if request.details else vectors
         return json_response(content, headers=embedded.headers())
 
     router.add_api_route(
-        "/", embed, methods=["POST"], response_model=list[list[float]] | list[str], responses=documented(*WORK_ERRORS)
-    )
+        "/", embed, methods=["POST"], response_model=EmbedResponse, responses=documented(*WORK_ERRORS)
+    )  # fmt: skip
 
     @router.post("/similarity", response_model=list[float], responses=documented(*WORK_ERRORS))
     async def similarity(request: SimilarityRequest, caller: CallerOf) -> Response:
@@ -86,10 +97,13 @@ def refuse_prompt(name: str | None) -> None:
         )
 
 
-def refuse_dimensions(wanted: int | None, dim: int) -> None:
-    """Refuse shorter vectors: this model was not trained for them, and cutting would silently cost quality."""
-    if wanted is not None and wanted != dim:
-        raise BadInputError(
-            f"dimensions is {wanted}, but this model's vectors have {dim} and cannot be shortened; leave it out",
-            param="dimensions",
-        )
+def width_of(wanted: int | None, widths: Sequence[int]) -> int:
+    """Return how many values vectors get: a width the model was trained for, or all; another would cost quality."""
+    whole, *cuts = widths
+    if wanted is None or wanted in widths:
+        return wanted or whole
+    may = f"may be cut to {', '.join(map(str, cuts))}" if cuts else "were not trained to be cut"
+    what = f"ask for one of {', '.join(map(str, widths))}, or leave it out" if cuts else "leave it out"
+    raise BadInputError(
+        f"dimensions is {wanted}, but this model's vectors have {whole} and {may}; {what}", param="dimensions"
+    )

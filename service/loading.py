@@ -1,6 +1,6 @@
 """Load what is served: verified, and only if model and collections belong together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,6 +39,18 @@ def load(settings: Settings, now: Loaded | None = None) -> Loaded:
     except BaseException:
         close_collections(collections, but=reusable)
         raise
+
+
+def describe(loaded: Loaded, settings: Settings) -> Iterator[str]:
+    """Say in lines what is served."""
+    if settings.bundle_public_key is not None:
+        yield f"bundle {settings.bundle} is signed by {settings.bundle_public_key}"
+    manifest = loaded.encoder.bundle.manifest
+    yield f"model {manifest.name}, {' or '.join(map(str, manifest.widths))} dimensions, {settings.precision}"
+    for collection in loaded.collections:
+        yield f"collection {collection.name}: {collection.n_documents:,} passages"
+    if not loaded.collections:
+        yield "no collections: /embed works, /search has nothing to search"
 
 
 def _open(bundle: Bundle, settings: Settings) -> OnnxEncoder:

@@ -1,11 +1,13 @@
 """`POST /v1/embeddings`, `GET /v1/models`: OpenAI's wire format, `instruction` and `input_type` as extra keys."""
 
+from collections.abc import Sequence
+
 from fastapi import APIRouter, Response
 
 from infembed.errors import BadInputError, NotFoundError
 from infembed.tokenization import TruncationDirection
 from service.callers import CallerOf
-from service.embed import refuse_dimensions
+from service.embed import width_of
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
 from service.schemas import Cut, OpenAIEmbeddingsRequest
@@ -20,7 +22,7 @@ _LONGEST_NAME = 60
 
 
 def openai_routes(
-    pipeline: Pipeline, settings: Settings, *, model: str, dim: int, max_tokens: int, created: int
+    pipeline: Pipeline, settings: Settings, *, model: str, widths: Sequence[int], max_tokens: int, created: int
 ) -> APIRouter:
     """Make the router of the OpenAI-compatible routes."""
     router = APIRouter(route_class=JsonRoute, tags=["openai"])
@@ -29,7 +31,7 @@ def openai_routes(
     @router.post("/v1/embeddings", responses=responses)
     async def embeddings(request: OpenAIEmbeddingsRequest, caller: CallerOf) -> Response:
         """Embed texts as OpenAI's clients expect it; unknown keys are ignored."""
-        refuse_dimensions(request.dimensions or None, dim)
+        width = width_of(request.dimensions or None, widths)
         items = make_inputs(
             _texts(request.input),
             instruction=request.instruction,
@@ -39,20 +41,16 @@ def openai_routes(
         )
         embedded = await pipeline.embed(
             items,
+            width=width,
             truncate=request.truncate not in {False, Cut.NONE},
             direction=TruncationDirection.LEFT if request.truncate is Cut.START else TruncationDirection.RIGHT,
             caller=caller,
         )
         as_base64 = request.encoding_format == "base64"
+        vectors = [base64_of(vector) for vector in embedded.vectors] if as_base64 else embedded.vectors
         data = [
-            {
-                "object": "embedding",
-                "index": index,
-                "embedding": base64_of(vector) if as_base64 else vector,
-                "tokens": item.n_tokens,
-                "truncated": item.is_truncated,
-            }
-            for index, (vector, item) in enumerate(zip(embedded.vectors, embedded.items, strict=True))
+            {"object": "embedding", "index": index, **described}
+            for index, described in enumerate(embedded.described(vectors))
         ]
         usage = {"prompt_tokens": embedded.n_tokens, "total_tokens": embedded.n_tokens}
         content = {"object": "list", "data": data, "model": request.model or model, "usage": usage}

@@ -41,23 +41,34 @@ def probe_vectors(encoder: ServedEncoder) -> FloatArray:
     return normalize(encoder.encode(encoder.tokenizer.tokenize(PROBE_TEXTS)))
 
 
-def operations_routes(
-    pipeline: Pipeline,
-    catalogue: Catalogue,
-    metrics: Metrics,
-    settings: Settings,
-    *,
-    bundle: Bundle,
-    probes: FloatArray,
-    life: Life,
-) -> APIRouter:
-    """Make the router of the operators' routes."""
+def process_routes(metrics: Metrics) -> APIRouter:
+    """Make the router of what the process answers from its first moment on, model or not."""
     router = APIRouter(tags=["operations"])
 
     @router.get("/health")
     async def health() -> dict[str, str]:
         """Say that the process answers."""
         return {"status": "alive"}
+
+    @router.get("/metrics", response_class=Response)
+    async def metrics_text() -> Response:
+        """Write all metrics in Prometheus text format."""
+        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
+
+    return router
+
+
+def operations_routes(
+    pipeline: Pipeline,
+    catalogue: Catalogue,
+    settings: Settings,
+    *,
+    bundle: Bundle,
+    probes: FloatArray,
+    life: Life,
+) -> APIRouter:
+    """Make the router of the operators' routes that need a model."""
+    router = APIRouter(tags=["operations"])
 
     @router.get("/ready", responses=documented(503))
     async def ready() -> Response:
@@ -74,15 +85,10 @@ def operations_routes(
                 return _unready("the model failed on a probe; the log has the details")
         return json_response({"status": "ready"})
 
-    @router.get("/info")
+    @router.get("/info", responses=documented(503))
     async def info() -> Response:
         """Describe the model, its limits and the collections."""
         return json_response(_facts(bundle, catalogue, settings, probes))
-
-    @router.get("/metrics", response_class=Response)
-    async def metrics_text() -> Response:
-        """Write all metrics in Prometheus text format."""
-        return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return router
 
@@ -108,6 +114,7 @@ def _facts(bundle: Bundle, catalogue: Catalogue, settings: Settings, probes: Flo
         "fusion": manifest.fusion,
         "tower": manifest.tower,
         "dim": manifest.dim,
+        "dimensions": manifest.widths,
         "max_tokens": manifest.max_tokens.model_dump(),
         "document_fingerprint": manifest.document_fingerprint,
         "probes": {"sha256": _probe_digest(probes), "first_values": np.round(probes[:, :4], 4).tolist()},

@@ -80,6 +80,13 @@ class Embedded:
     queue_s: float
     inference_s: float
 
+    def described(self, vectors: Iterable[FloatArray | str]) -> list[dict[str, object]]:
+        """Put to each vector, in whatever form it is sent, what the model read of its text."""
+        return [
+            {"embedding": vector, "tokens": item.n_tokens, "truncated": item.is_truncated}
+            for vector, item in zip(vectors, self.items, strict=True)
+        ]
+
     def headers(self) -> dict[str, str]:
         """Write the timing headers of text-embeddings-inference, in milliseconds."""
         total = self.tokenize_s + self.queue_s + self.inference_s
@@ -123,12 +130,16 @@ class Pipeline:
         items: Sequence[TextInput],
         *,
         caller: Caller = _ANYBODY,
+        width: int | None = None,
         normalized: bool = True,
         truncate: bool = True,
         direction: TruncationDirection = TruncationDirection.RIGHT,
         name_of: Callable[[int], str] = "input {}".format,
     ) -> Embedded:
-        """Encode the texts of one request, in order; `name_of` is how its messages call each input."""
+        """Encode the texts of one request, in order; `name_of` is how its messages call each input.
+
+        Vectors keep their first `width` values (None: all), and are made unit vectors after that.
+        """
         self._require_allowance(caller)
         started = time.perf_counter()
         timeout_s = min(caller.timeout_s or math.inf, self._settings.request_timeout_s)
@@ -140,7 +151,7 @@ class Pipeline:
             tokenized = await self._tokenize(tokenize, n_characters)
         tokenize_s = time.perf_counter() - started
         rows, times = await self._run(tokenized, caller, timeout_s=timeout_s - tokenize_s)
-        vectors = np.stack(rows)
+        vectors = np.stack([row[:width] for row in rows])
         n_truncated = sum(item.is_truncated for item in tokenized)
         self._metrics.truncated(n_truncated)
         self._metrics.stage(Stage.TOKENIZE, tokenize_s)

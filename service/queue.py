@@ -61,8 +61,9 @@ class _Stage(Enum):
     DRAINING = auto()
 
 
+STILL_LOADING = "the service is loading its model; try again soon"
 _REFUSALS = {
-    _Stage.LOADING: "the service is loading its model; try again soon",
+    _Stage.LOADING: STILL_LOADING,
     _Stage.DRAINING: "the service is shutting down; send the request to another instance",
 }
 

@@ -16,11 +16,12 @@ from typing import Any, NamedTuple, TypeVar, cast
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infembed import version
-from infembed.errors import InfEmbedError, RefusedReloadError
+from infembed.errors import InfEmbedError, RefusedReloadError, UnavailableError
 from service.collections import Catalogue, close_collections
 from service.loading import Load, Loaded
 from service.metrics import Metrics
 from service.pipeline import Pipeline
+from service.queue import STILL_LOADING
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -114,25 +115,36 @@ Make = Callable[[Loaded, Release | None], Release]
 
 
 class Releases:
-    """The current release, as an ASGI application, and the only way to another."""
+    """The current release, as an ASGI application, and the only way to another; without `first` it is to load."""
 
-    def __init__(self, first: Loaded, *, load: Load, make: Make, metrics: Metrics) -> None:
-        self.current = make(first, None)
+    started: "asyncio.Task[None]"
+
+    def __init__(self, first: Loaded | None, *, load: Load, make: Make, metrics: Metrics) -> None:
+        self._current = make(first, None) if first else None
         self._load = load
         self._make = make
         self._metrics = metrics
         self._lock = asyncio.Lock()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._show(self.current)
+        if self._current is not None:
+            self._show(self._current)
+
+    @property
+    def current(self) -> Release:
+        """What answers requests now; UnavailableError until the first model is loaded."""
+        if self._current is None:
+            raise UnavailableError(STILL_LOADING, retry_after_s=1.0)
+        return self._current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         release = self.current
         with release.serving():
             await release.app(scope, receive, send)
 
-    async def start(self) -> None:
-        """Run the model once before the first request."""
-        await self.current.pipeline.warm_up()
+    def start(self) -> "asyncio.Task[None]":
+        """Begin to load the first release if there is none, and to run its model before the first request."""
+        self.started = self._begin(self._start())
+        return self.started
 
     async def reload(self) -> Reloaded:
         """Load what the settings name now and swap to it; RefusedReloadError: nothing was changed.
@@ -147,9 +159,19 @@ class Releases:
         self._begin(self._reload_quietly())
 
     async def close(self) -> None:
-        """End the current release; an old one that is still ending goes first."""
+        """End the current release; one that is still loading or ending comes to its end first."""
         async with self._lock:
-            await self.current.end(successor=None)
+            if self._current is not None:
+                await self._current.end(successor=None)
+
+    async def _start(self) -> None:
+        async with self._lock:
+            if self._current is not None:
+                await self._current.pipeline.warm_up()
+                return
+            loaded = await asyncio.to_thread(self._load, None)
+            self._current = await self._build(loaded, None)
+            self._show(self._current)
 
     async def _reload(self) -> Reloaded:
         await self._lock.acquire()
@@ -164,7 +186,7 @@ class Releases:
             self._metrics.reload(Outcome.UNCHANGED)
             _log.info("nothing to reload: bundle and index are the ones being served")
             return old.describe(Outcome.UNCHANGED)
-        self.current = new
+        self._current = new
         self._begin(self._end(old, new))
         self._tell(old, new)
         return new.describe(Outcome.SWAPPED)
@@ -183,14 +205,14 @@ class Releases:
             raise RefusedReloadError(f"nothing was changed: {reason}") from error
         return new
 
-    async def _build(self, loaded: Loaded, old: Release) -> Release:
+    async def _build(self, loaded: Loaded, old: Release | None) -> Release:
         try:
             new = await asyncio.to_thread(self._make, loaded, old)
         except BaseException:
-            close_collections(loaded.collections, but=old.loaded.collections)
+            close_collections(loaded.collections, but=old.loaded.collections if old else ())
             raise
         try:
-            if new.pipeline is not old.pipeline:
+            if old is None or new.pipeline is not old.pipeline:
                 await new.pipeline.warm_up()
         except BaseException:
             await new.end(successor=old)

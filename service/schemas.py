@@ -58,6 +58,7 @@ Texts = str | Annotated[list[str], Field(fail_fast=True)]
 Instructions = str | Annotated[list[str | None], Field(fail_fast=True)]
 
 
+_DIMENSIONS = "Cut vectors to this many values, one of the `dimensions` at /info; others are refused (400)."
 EncodingFormat = Literal["float", "base64"]
 
 
@@ -75,10 +76,24 @@ class EmbedRequest(_Request):
     truncate: bool | None = Field(default=True, description="Cut texts that are too long; false refuses them (422).")
     truncation_direction: Direction = Field(default=TruncationDirection.RIGHT, description="Which end is cut.")
     prompt_name: str | None = Field(default=None, description="Not used by this model; any name is refused.")
-    dimensions: int | None = Field(default=None, ge=1, description="Only the model's own number is accepted.")
+    dimensions: int | None = Field(default=None, ge=1, description=_DIMENSIONS)
     encoding_format: EncodingFormat = Field(
         default="float", description="`base64`: each vector as little-endian float32, a third of the size."
     )
+    details: bool = Field(
+        default=False, description="Put to each vector its text's `tokens` and whether it was `truncated`."
+    )
+
+
+class EmbeddedText(BaseModel):
+    """A vector with `details`; an instruction that the query has counts into both."""
+
+    embedding: list[float] | str
+    tokens: int = Field(description="Tokens the model read.")
+    truncated: bool = Field(description="Whether it left some unread.")
+
+
+EmbedResponse = list[list[float]] | list[str] | list[EmbeddedText]
 
 
 class SearchRequest(_Request):
@@ -134,7 +149,7 @@ class OpenAIEmbeddingsRequest(BaseModel):
     input: Texts | TokenIds = Field(description="Texts; token ids are refused (400).")
     model: str | None = None
     encoding_format: EncodingFormat | None = "float"
-    dimensions: int | None = Field(default=None, ge=0, description="Only the model's own number; 0 counts as none.")
+    dimensions: int | None = Field(default=None, ge=0, description=f"{_DIMENSIONS} 0 counts as none.")
     truncate: Truncate | None = Field(
         default=True,
         description="`END` (true), `START`, or `NONE` (false), which refuses texts that are too long (422).",

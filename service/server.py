@@ -7,7 +7,8 @@ import math
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 
@@ -15,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from infembed.errors import BadConfigError
+from service.loading import Loaded
 from service.protocol import BoundedProtocol, Limits
 from service.settings import Settings
 from service.tls import certificate_of
@@ -40,12 +42,13 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, turns unready as soon as it is told to stop, and reloads on SIGHUP."""
+    """Answers while the model loads, turns unready as soon as it is told to stop, and reloads on SIGHUP."""
 
     def __init__(
-        self, config: uvicorn.Config, app: FastAPI, settings: Settings, *, on_ready: Callable[[], None]
+        self, config: uvicorn.Config, app: FastAPI, settings: Settings, *, on_ready: Callable[[Loaded], None]
     ) -> None:
         super().__init__(config)
+        self.failure: Exception | None = None
         self._application = app
         self._settings = settings
         self._on_ready = on_ready
@@ -54,8 +57,19 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
-            self._on_ready()
+            self._watching = asyncio.create_task(self._watch_start())
+
+    async def _watch_start(self) -> None:
+        """Wait for the model; if it cannot be loaded, there is nothing to go on for."""
+        releases = self._application.state.releases
+        try:
+            await releases.started
+            if not self._application.state.life.is_draining:
+                asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
+                self._on_ready(releases.current.loaded)
+        except Exception as error:  # noqa: BLE001 - `run` raises it where the process ends
+            self.failure = error
+            self.should_exit = True
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         is_first = not self._application.state.life.is_draining
@@ -79,8 +93,11 @@ class _Server(uvicorn.Server):
         self._application.state.releases.reload_soon()
 
 
-def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: Callable[[], None]) -> None:
-    """Serve until SIGTERM or SIGINT; running requests get time to finish."""
+def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: Callable[[Loaded], None]) -> None:
+    """Serve until SIGTERM or SIGINT, running requests get time to finish; raises what kept the model from loading.
+
+    The port answers at once; until the model is loaded and has run, all work is refused with 503.
+    """
     config = uvicorn.Config(
         app,
         loop="uvloop",
@@ -96,8 +113,24 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: 
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # until there is something to reload
-    for sig in (signal.SIGTERM, signal.SIGINT):
-        # uvicorn repeats the signal to the handlers it found once everything is drained; an ordered end is no failure.
-        signal.signal(sig, lambda *_: None)
-    _Server(config, app, settings, on_ready=on_ready).run(sockets=[listener])
+    server = _Server(config, app, settings, on_ready=on_ready)
+    with _own_signals():
+        server.run(sockets=[listener])
+        if server.failure is not None:
+            raise server.failure
+
+
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """Keep signals from ending the process in their own way; one that fails gets them back.
+
+    uvicorn repeats the signal to the handlers it found once everything is drained; an ordered end is no failure. There
+    is nothing to reload until the model is loaded.
+    """
+    before = {sig: signal.signal(sig, lambda *_: None) for sig in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    except BaseException:
+        for sig, handler in before.items():
+            signal.signal(sig, handler)
+        raise

@@ -62,10 +62,12 @@ def make_checkpoint(directory: Path, *, seed: int = 0) -> Path:
     return directory
 
 
-def make_tiny_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: int = 0) -> Path:
+def make_tiny_bundle(
+    directory: Path, *, fusion: Fusion = Fusion.PREFIX, seed: int = 0, dimensions: Sequence[int] = ()
+) -> Path:
     """Write a checkpoint and the bundle exported from it; returns the bundle's path."""
     checkpoint = make_checkpoint(directory / "checkpoint", seed=seed)
-    return make_bundle(checkpoint, directory, fusion=fusion, precisions=DEFAULT_PRECISIONS)
+    return make_bundle(checkpoint, directory, fusion=fusion, precisions=DEFAULT_PRECISIONS, dimensions=dimensions)
 
 
 def make_precise_bundle(directory: Path, *, fusion: Fusion = Fusion.PREFIX) -> Path:
@@ -104,6 +106,7 @@ def make_bundle(
     fusion: Fusion,
     trained: Trained | None = None,
     precisions: Sequence[Precision] = (),
+    dimensions: Sequence[int] = (),
 ) -> Path:
     """Write the bundle of a checkpoint, with factors or without, as an export does but for the parity check."""
     blueprint = Blueprint(
@@ -120,6 +123,7 @@ def make_bundle(
         towers=Towers(base, merge(base, trained.factors, scale=trained.scale) if trained else None),
         tokenizer=(checkpoint / "tokenizer.json").read_bytes(),
         made_from=MadeFrom(blueprint=blueprint, factor_scale=trained.scale if trained else None),
+        dimensions=dimensions,
     )
     with new_directory(directory / "bundle") as bundle:
         write_bundle(bundle, model, precisions)

@@ -41,7 +41,7 @@ def encode_frozen(
     model: InfEmbed, documents: Iterable[str], *, cache: Path, report: Report = lambda *_: None
 ) -> FrozenDocuments:
     """Encode every document that the cache lacks; what is done is kept if this is interrupted."""
-    directory = cache / digest_of([model.base_fingerprint, model.reading_digest])[:16]
+    directory = cache / model.base_document_digest[:16]
     directory.mkdir(parents=True, exist_ok=True)
     vectors = _read(directory, model.dim)
     wanted = list(dict.fromkeys(documents))

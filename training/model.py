@@ -60,6 +60,11 @@ class InfEmbed(nn.Module):
         return self.query_tower.dim
 
     @property
+    def base_document_digest(self) -> str:
+        """Digest of all that decides the document vectors of the untouched base model: its weights and how it reads."""
+        return digest_of([self.base_fingerprint, self.reading_digest])
+
+    @property
     def document_tower(self) -> Backbone:
         if self.config.tower.keeps_documents:
             assert self.base is not None, "it is kept when the model is made"

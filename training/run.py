@@ -16,9 +16,7 @@ from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
 from infembed.artefacts import sha256_file
 from infembed.bundle import Tower
-from infembed.config import shown
 from infembed.errors import BadConfigError, NonFiniteError
-from infembed.inputs import InputType, TextInput
 from infembed.progress import Report
 from training.arguments import training_arguments
 from training.checkpoint import CHECKPOINT_FILE, go_on_from, require_same_origin, save_checkpoint
@@ -33,6 +31,7 @@ from training.mining import mine
 from training.mixture import Mixture, load_rows, make_mixture
 from training.model import InfEmbed, open_model
 from training.pairs import PickMined, none_mined, pairs_of
+from training.room import require_instructions_fit, require_widths_fit
 from training.run_directory import CURVE_FILE, MODEL, WEIGHTS, claim, is_over, last_checkpoint, require_free
 from training.teacher import Teacher, open_teacher
 from training.tracking import MlflowTracking, Tracking, points
@@ -71,8 +70,8 @@ def train(
     model = open_model(config.model, keeps_base=config.loss.plain_weight > 0)
     if config.start_from is not None:
         go_on_from(model, Path(config.start_from))
-    _require_instructions_fit(model, data.mixture)
-    _require_widths_fit(model, config.loss)
+    require_instructions_fit(model, data.mixture, config.loss)
+    require_widths_fit(model, config.loss)
     teaching = _teaching_model(config.loss, data.mixture)
     model.to(arguments.device)
     batches = Batches(data.mixture, config)
@@ -192,30 +191,11 @@ def _require_unseen(mixture: Mixture, dev: Sequence[Row]) -> None:
         )
 
 
-def _require_instructions_fit(model: InfEmbed, mixture: Mixture, *, key: str = "") -> None:
-    """Refuse instructions that would be cut: half a wish is another wish."""
-    texts = list(dict.fromkeys(p.instruction for row in mixture.rows for p in row.pairs() if p.instruction))
-    tokenized = model.tokenize([TextInput("a", InputType.QUERY, text) for text in texts])
-    cut = [text for text, item in zip(texts, tokenized, strict=True) if item.is_truncated]
-    if cut:
-        raise BadConfigError(
-            f"{len(cut):,} of {len(texts):,} instructions have more than {key}max_tokens.instruction = "
-            f"{model.config.max_tokens.instruction} tokens, such as {shown(cut[0])}; raise it, or take these rows out"
-        )
-
-
-def _require_widths_fit(model: InfEmbed, config: LossConfig) -> None:
-    if (widest := max(config.dimensions, default=0)) > model.dim:
-        raise BadConfigError(
-            f"loss.dimensions asks for vectors of {widest}, {model.config.base} has {model.dim}; ask for no more"
-        )
-
-
 def _teaching_model(config: LossConfig, mixture: Mixture) -> InfEmbed | None:
     if config.teacher is None:
         return None
     model = open_teacher(Path(config.teacher))
-    _require_instructions_fit(model, mixture, key="the teacher's ")
+    require_instructions_fit(model, mixture, config, key="the teacher's ")
     return model
 
 

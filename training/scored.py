@@ -20,15 +20,11 @@ def open_scored(path: Path) -> ScoredModel:
     model = load_checkpoint(path)
     if torch.accelerator.is_available():
         model.to(torch.accelerator.current_accelerator())
-    weights = (
-        [manifest.base_fingerprint]
-        if manifest.model.tower.keeps_documents
-        else [entry.sha256 for entry in manifest.files]
-    )
+    trained = [] if manifest.model.tower.keeps_documents else [entry.sha256 for entry in manifest.files]
     identity = ModelIdentity(
         name=manifest.name,
         digest=directory_digest(path),
-        document_fingerprint=digest_of([*weights, manifest.base_fingerprint, manifest.model.document_reading]),
+        document_fingerprint=digest_of([*trained, model.base_document_digest]),
         kind=ModelKind.CHECKPOINT,
         fusion=manifest.model.fusion,
     )

@@ -134,8 +134,14 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         if plain:
             loss = loss + weight * self._moved(encoded.queries_QD[n_own:], plain)
         if not torch.isfinite(loss):
-            raise NonFiniteError(self._write_offenders(batch))
+            raise NonFiniteError(self._write_offenders(batch, "loss"))
         self._losses.append(loss.detach())
+        return loss
+
+    def training_step(self, model: nn.Module, inputs: dict[str, PairBatch], *more: Any, **options: Any) -> Tensor:
+        loss: Tensor = super().training_step(model, inputs, *more, **options)
+        if not self._has_finite_gradients():
+            raise NonFiniteError(self._write_offenders(inputs[_BATCH], "gradient"))
         return loss
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -178,19 +184,30 @@ class PairTrainer(Trainer):  # type: ignore[misc]
         base = self._model.encode_base_queries(tokens, chunk_tokens=self._config.steps.chunk_tokens)
         return 1 - (found_QD * base).sum(dim=1).mean()
 
+    def _has_finite_gradients(self) -> bool:
+        """Look before the optimizer does: one NaN would spoil every weight.
+
+        With fp16 it is the scaler's to skip such steps, as long as it can still scale the loss down.
+        """
+        scaler = self.accelerator.scaler
+        if scaler is not None and scaler.get_scale() > 1:
+            return True
+        gradients = [parameter.grad for parameter in self._model.parameters() if parameter.grad is not None]
+        return bool(torch.isfinite(nn.utils.get_total_norm(gradients)))
+
     @property
     def _model(self) -> InfEmbed:
         assert isinstance(self.model, InfEmbed), "the trainer was made with one"
         return self.model
 
-    def _write_offenders(self, batch: PairBatch) -> str:
+    def _write_offenders(self, batch: PairBatch, what: str) -> str:
         step = self.state.global_step + 1
         rank = f"-rank-{self.args.process_index}" if self.args.world_size > 1 else ""
         path = self._out / f"not-finite-step-{step}{rank}.jsonl"
         lines = [json.dumps(pair._asdict(), ensure_ascii=False) + "\n" for pair in batch.pairs]
         write_atomically(path, "".join(lines).encode())
         return (
-            f"the loss of step {step} is not a finite number; its {len(batch.pairs)} pairs are in {path}. Lower "
+            f"the {what} of step {step} is not a finite number; its {len(batch.pairs)} pairs are in {path}. Lower "
             "learning_rate, or train in fp32 or bf16, and start again in another --out"
         )
 

@@ -1,14 +1,31 @@
 """What the service answers, typed. Keys that a newer service adds are left alone."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ConfigDict
 
 from infembed.config import Config
+from infembed.vectors import FloatArray
 
 
 class _Answer(Config):
     model_config = ConfigDict(extra="ignore", protected_namespaces=())
+
+
+class Embeddings(NamedTuple):
+    """Vectors (N, D) in the order of the texts; of each, the tokens that were read and whether some were not."""
+
+    vectors: FloatArray
+    tokens: tuple[int, ...]
+    truncated: tuple[bool, ...]
+
+
+class EmbeddedText(_Answer):
+    """One text of an answer as it travels; `embedding` is base64."""
+
+    embedding: str
+    tokens: int
+    truncated: bool
 
 
 class Hit(_Answer):
@@ -57,13 +74,14 @@ class CollectionInfo(_Answer):
 
 
 class ServiceInfo(_Answer):
-    """The model, its limits and the collections."""
+    """The model, its limits and the collections; `dimensions` are the widths that vectors may be cut to."""
 
     model_id: str
     model_sha: str
     version: str
     fusion: str
     dim: int
+    dimensions: tuple[int, ...] = ()
     max_tokens: dict[str, int]
     max_client_batch_size: int
     document_fingerprint: str

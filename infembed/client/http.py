@@ -73,6 +73,7 @@ class Client:
         self._http = httpx2.Client(transport=transport, **_options(url, api_key))
 
     embed = _blocking(operations.embed)
+    embed_with_details = _blocking(operations.embed_with_details)
     search = _blocking(operations.search)
     similarity = _blocking(operations.similarity)
     tokenize = _blocking(operations.tokenize)
@@ -123,6 +124,7 @@ class AsyncClient:
         self._http = httpx2.AsyncClient(transport=transport, **_options(url, api_key))
 
     embed = _awaited(operations.embed)
+    embed_with_details = _awaited(operations.embed_with_details)
     search = _awaited(operations.search)
     similarity = _awaited(operations.similarity)
     tokenize = _awaited(operations.tokenize)

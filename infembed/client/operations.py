@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from pydantic import TypeAdapter, ValidationError
 
-from infembed.client.answers import CollectionInfo, SearchAnswer, ServiceInfo, Token
+from infembed.client.answers import CollectionInfo, EmbeddedText, Embeddings, SearchAnswer, ServiceInfo, Token
 from infembed.config import explain
 from infembed.errors import BadInputError, EmptyInputError, ServiceFailureError
 from infembed.inputs import InputType
@@ -20,7 +20,7 @@ from infembed.vectors import FloatArray
 T = TypeVar("T")
 _TOKENS: TypeAdapter[list[list[Token]]] = TypeAdapter(list[list[Token]])
 _SCORES: TypeAdapter[list[float]] = TypeAdapter(list[float])
-_BASE64: TypeAdapter[list[str]] = TypeAdapter(list[str])
+_EMBEDDED: TypeAdapter[list[EmbeddedText]] = TypeAdapter(list[EmbeddedText])
 _INFO = TypeAdapter(ServiceInfo)
 _SEARCH = TypeAdapter(SearchAnswer)
 
@@ -54,13 +54,38 @@ def embed(
     input_type: InputType | str | None = None,
     normalize: bool = True,
     truncate: bool = True,
+    dimensions: int | None = None,
     batch_size: int = 256,
 ) -> Operation[FloatArray]:
     """Embed texts as an array (N, D) in their order, at most `batch_size` of them in one request.
 
     An instruction, one for all or one each, makes them queries; without one they are documents unless
     `input_type="query"` says otherwise. `truncate=False` refuses texts that are longer than the model reads.
+    `dimensions` cuts the vectors to one of the widths that `info().dimensions` names.
     """
+    found = yield from embed_with_details(
+        texts,
+        instruction=instruction,
+        input_type=input_type,
+        normalize=normalize,
+        truncate=truncate,
+        dimensions=dimensions,
+        batch_size=batch_size,
+    )
+    return found.vectors
+
+
+def embed_with_details(
+    texts: str | Sequence[str],
+    *,
+    instruction: str | Sequence[str | None] | None = None,
+    input_type: InputType | str | None = None,
+    normalize: bool = True,
+    truncate: bool = True,
+    dimensions: int | None = None,
+    batch_size: int = 256,
+) -> Operation[Embeddings]:
+    """Embed texts as `embed` does, and say of each how many tokens were read and whether it was cut."""
     many = [texts] if isinstance(texts, str) else list(texts)
     if not many:
         raise EmptyInputError("texts is empty; give at least one", param="texts")
@@ -73,7 +98,7 @@ def embed(
             f"instruction has {len(instructions)} entries for {len(many)} texts; give one string for all, or one each",
             param="instruction",
         )
-    parts = []
+    found: list[EmbeddedText] = []
     for start in range(0, len(many), batch_size):
         part = slice(start, start + batch_size)
         # An instruction anywhere makes every text a query, also in a part that has none.
@@ -84,15 +109,20 @@ def embed(
             "input_type": side,
             "normalize": normalize,
             "truncate": truncate,
+            "dimensions": dimensions,
             "encoding_format": "base64",
+            "details": True,
         }
         reply = yield Request("/embed", body)
-        parts.append(_vectors(reply, len(many[part])))
-    if len({part.shape[1] for part in parts}) > 1:
-        raise ServiceFailureError(
-            "/embed answered with vectors of different lengths; was its model replaced meanwhile?"
-        )
-    return np.concatenate(parts)
+        rows = _parsed(_EMBEDDED, reply, "/embed")
+        if len(rows) != len(many[part]):
+            raise ServiceFailureError(f"/embed answered {len(many[part])} texts with {len(rows)} vectors")
+        found += rows
+    return Embeddings(
+        vectors=_vectors(found),
+        tokens=tuple(row.tokens for row in found),
+        truncated=tuple(row.truncated for row in found),
+    )
 
 
 def search(
@@ -147,14 +177,15 @@ def collections() -> Operation[dict[str, CollectionInfo]]:
     return found.collections
 
 
-def _vectors(reply: Reply, n: int) -> FloatArray:
-    rows = _parsed(_BASE64, reply, "/embed")
+def _vectors(rows: Sequence[EmbeddedText]) -> FloatArray:
     try:
-        vectors = [np.frombuffer(base64.b64decode(row, validate=True), dtype="<f4") for row in rows]
+        vectors = [np.frombuffer(base64.b64decode(row.embedding, validate=True), dtype="<f4") for row in rows]
     except ValueError as error:
         raise ServiceFailureError(f"/embed answered with something that is no vector: {error}") from error
-    if len(vectors) != n or len({len(vector) for vector in vectors}) != 1:
-        raise ServiceFailureError(f"/embed answered {n} texts with {len(vectors)} vectors, or of different lengths")
+    if len({len(vector) for vector in vectors}) != 1:
+        raise ServiceFailureError(
+            "/embed answered with vectors of different lengths; was its model replaced meanwhile?"
+        )
     return np.stack(vectors).astype(np.float32, copy=False)
 
 

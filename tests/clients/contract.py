@@ -12,6 +12,7 @@ TEXTS = (
     "oven and yeast",
 )
 DIM = 32
+CUT_DIM = 16
 MODEL_TOKENS = 48
 RETRY_AFTER_S = 0.02
 BUSY_FILE = "busy"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tests.clients.conftest import Embed
-from tests.clients.contract import DIM, MODEL_TOKENS
+from tests.clients.contract import CUT_DIM, DIM, MODEL_TOKENS
 
 pytestmark = [pytest.mark.clients, pytest.mark.filterwarnings("default")]
 openai = pytest.importorskip("openai", reason="needs openai (requirements/clients.txt)")
@@ -28,6 +28,12 @@ def test_the_default_asks_for_base64_and_gets_the_same_vectors(client: Any, embe
 def test_floats_are_the_same_as_base64(client: Any, embed: Embed) -> None:
     found = client.embeddings.create(model="tiny", input="bread", encoding_format="float", dimensions=DIM)
     np.testing.assert_allclose([found.data[0].embedding], embed(["bread"]), atol=1e-6)
+
+
+def test_a_width_the_model_was_trained_for_gives_the_cut_vector_at_unit_length(client: Any, embed: Embed) -> None:
+    found = client.embeddings.create(model="tiny", input="bread", dimensions=CUT_DIM)
+    whole = embed(["bread"], normalize=False)[0, :CUT_DIM]
+    np.testing.assert_allclose(found.data[0].embedding, whole / np.linalg.norm(whole), atol=1e-5)
 
 
 def test_an_instruction_travels_in_extra_body(client: Any, embed: Embed) -> None:

@@ -11,7 +11,7 @@ import pytest
 from infembed.client import AsyncClient, Client
 from infembed.errors import BadInputError, NotFoundError, OverloadedError
 from tests.clients.conftest import ROOT, Embed
-from tests.clients.contract import COLLECTION, DIM, RETRY_AFTER_S, TEXTS
+from tests.clients.contract import COLLECTION, CUT_DIM, DIM, MODEL_TOKENS, RETRY_AFTER_S, TEXTS
 
 pytestmark = pytest.mark.clients
 
@@ -25,6 +25,21 @@ def test_embeddings_are_those_of_plain_http_whatever_the_size_of_a_part(url: str
     assert found.dtype == np.float32
     np.testing.assert_allclose(found, embed(list(TEXTS), instruction=wishes), atol=1e-6)
     np.testing.assert_allclose(raw, embed(list(TEXTS), normalize=False), atol=1e-5)
+
+
+def test_vectors_are_cut_to_a_width_that_info_names(url: str) -> None:
+    with Client(url) as client:
+        assert client.info().dimensions == (DIM, CUT_DIM)
+        whole, cut = client.embed(TEXTS), client.embed(TEXTS, dimensions=CUT_DIM)
+    wanted = whole[:, :CUT_DIM] / np.linalg.norm(whole[:, :CUT_DIM], axis=1, keepdims=True)
+    np.testing.assert_allclose(cut, wanted, atol=1e-5)
+
+
+def test_details_say_what_was_read_of_each_text(url: str) -> None:
+    with Client(url) as client:
+        found = client.embed_with_details(["bread", "bread " * 100], instruction=[None, "no yeast"])
+    assert (found.tokens[0], found.truncated) == (3, (False, True))
+    assert 3 < found.tokens[1] <= 2 * MODEL_TOKENS
 
 
 def test_both_clients_answer_alike(url: str) -> None:

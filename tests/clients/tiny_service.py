@@ -20,7 +20,7 @@ from service.app import create_app
 from service.collections import open_collections
 from service.server import listen, run
 from service.settings import Settings
-from tests.clients.contract import BUSY_FILE, COLLECTION, RETRY_AFTER_S, TEXTS
+from tests.clients.contract import BUSY_FILE, COLLECTION, CUT_DIM, RETRY_AFTER_S, TEXTS
 from tests.tiny import make_tiny_bundle
 
 
@@ -39,7 +39,8 @@ class BusyEncoder(OnnxEncoder):
 
 def main(directory: Path) -> None:
     """Build everything below `directory`, print the address, serve until told to stop."""
-    encoder = BusyEncoder(Bundle.open(make_tiny_bundle(directory / "model")), directory / BUSY_FILE)
+    bundle = Bundle.open(make_tiny_bundle(directory / "model", dimensions=[CUT_DIM]))
+    encoder = BusyEncoder(bundle, directory / BUSY_FILE)
     passages = directory / "passages.jsonl"
     rows = [{"id": f"d{number}", "text": text, "number": number} for number, text in enumerate(TEXTS)]
     passages.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
@@ -49,7 +50,7 @@ def main(directory: Path) -> None:
     app = create_app(settings, encoder=encoder, collections=opened)
     with listen("127.0.0.1", 0) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        run(app, listener, settings, on_ready=lambda: print(f"ready on {url}", flush=True))  # noqa: T201
+        run(app, listener, settings, on_ready=lambda _: print(f"ready on {url}", flush=True))  # noqa: T201
 
 
 if __name__ == "__main__":

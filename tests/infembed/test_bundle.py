@@ -9,7 +9,7 @@ import pytest
 from infembed.bundle import Bundle, GraphName, MaxTokens, Pooling, Precision, document_fingerprint
 from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion
-from infembed.manifests import sealed
+from infembed.manifests import sealed, write_sealed
 
 
 @pytest.fixture
@@ -109,6 +109,24 @@ def test_instruction_and_query_must_fit_the_positions_together(copy: Path) -> No
     _edit_manifest(copy, lambda data: data.update(max_tokens={"document": 8, "query": 40, "instruction": 40}))
     with pytest.raises(AlteredArtefactError, match=r"must each be at most n_positions \(64\)"):
         Bundle.open(copy)
+
+
+@pytest.mark.parametrize("widths", [[32], [64, 16], [8, 16], [16, 16]])
+def test_widths_that_are_no_cuts_of_the_vectors_are_refused(copy: Path, widths: list[int]) -> None:
+    _edit_manifest(copy, lambda data: data.update(dimensions=widths))
+    with pytest.raises(AlteredArtefactError, match=r"must be below dim \(32\), each once, widest first"):
+        Bundle.open(copy)
+
+
+def test_a_manifest_names_widths_only_where_there_are_some(copy: Path) -> None:
+    """So those of earlier releases keep their digest, and theirs read ours."""
+    assert "dimensions" not in json.loads((copy / "manifest.json").read_text())
+    manifest = Bundle.open(copy).manifest
+    assert manifest.widths == (32,)
+    cut = manifest.model_copy(update={"dimensions": (16, 8)})
+    write_sealed(copy / "manifest.json", cut)
+    assert Bundle.open(copy).manifest == cut
+    assert cut.widths == (32, 16, 8)
 
 
 def test_a_precision_the_bundle_lacks_is_refused(tiny_bundle: Path) -> None:

@@ -48,9 +48,14 @@ def _vector(*values: float) -> str:
     return base64.b64encode(np.array(values, dtype="<f4").tobytes()).decode()
 
 
+def _embedded(*values: float, tokens: int = 3) -> dict[str, Any]:
+    return {"embedding": _vector(*values), "tokens": tokens, "truncated": tokens > 4}
+
+
 def _echo(request: httpx2.Request) -> httpx2.Response:
     """Embed each text as its number."""
-    return httpx2.Response(200, json=[_vector(float(text), 0) for text in json.loads(request.content)["inputs"]])
+    texts = json.loads(request.content)["inputs"]
+    return httpx2.Response(200, json=[_embedded(float(text), 0, tokens=len(text)) for text in texts])
 
 
 def _client(handler: Handler, time: Time | None = None, **options: Any) -> Client:
@@ -91,6 +96,18 @@ def test_parts_come_back_in_order_each_with_its_own_instructions() -> None:
     np.testing.assert_array_equal(found, np.array([[1, 0], [2, 0], [3, 0]], dtype=np.float32))
     assert [body["instruction"] for body in sent] == [["a", None], [None]]
     assert {body["input_type"] for body in sent} == {"query"}
+
+
+def test_each_text_s_tokens_and_whether_it_was_cut_are_told_on_request() -> None:
+    found = _client(_echo).embed_with_details(["1", "20000", "3"], batch_size=2)
+    np.testing.assert_array_equal(found.vectors[:, 0], [1, 20000, 3])
+    assert (found.tokens, found.truncated) == ((1, 5, 1), (False, True, False))
+
+
+def test_vectors_that_change_their_length_between_parts_are_a_failure_of_the_service() -> None:
+    answers = (httpx2.Response(200, json=[_embedded(*values)]) for values in ((1, 0), (1, 0, 0)))
+    with pytest.raises(ServiceFailureError, match="different lengths; was its model replaced"):
+        _client(_answering(*answers)).embed(["1", "2"], batch_size=1)
 
 
 def test_a_request_says_who_asks_and_how_long_it_waits() -> None:
@@ -181,7 +198,15 @@ def test_a_connection_that_fails_names_the_address(failure: Exception, error: ty
 
 
 @pytest.mark.parametrize(
-    "answer", [b"not json", b"{}", b"[]", json.dumps([_vector(1), _vector(1, 2)]).encode(), b'["AAA", "AAA="]']
+    "answer",
+    [
+        b"not json",
+        b"{}",
+        b"[]",
+        json.dumps([_vector(1), _vector(1)]).encode(),
+        json.dumps([_embedded(1), _embedded(1, 2)]).encode(),
+        json.dumps([_embedded(1)] * 2).replace(_vector(1), "AAA").encode(),
+    ],
 )
 def test_an_answer_that_holds_no_vectors_is_a_failure_of_the_service(answer: bytes) -> None:
     with pytest.raises(ServiceFailureError, match="/embed answered"):

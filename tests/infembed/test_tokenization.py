@@ -6,6 +6,7 @@ from infembed.bundle import Bundle
 from infembed.errors import EmptyInputError, InputTooLongError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.tokenization import BundleTokenizer, TruncationDirection
+from tests.tiny import make_tiny_bundle
 
 CLS, SEP = 2, 3
 
@@ -69,6 +70,18 @@ def test_concat_reads_one_text(any_tiny_bundle: Path) -> None:
     tokenizer = BundleTokenizer.open(bundle)
     (item,) = tokenizer.tokenize([TextInput("bread", InputType.QUERY, "no yeast")])
     assert (item.instruction_ids == ()) is (bundle.manifest.fusion is Fusion.CONCAT)
+
+
+def test_concat_says_that_a_long_query_cost_its_instruction_the_end(tmp_path: Path) -> None:
+    """Both share one sequence of 64 tokens, and the instruction stands at its end."""
+    tokenizer = BundleTokenizer.open(Bundle.open(make_tiny_bundle(tmp_path, fusion=Fusion.CONCAT)))
+    long = TextInput("bread " * 60, InputType.QUERY, "not the oven")
+    (found,) = tokenizer.tokenize([long])
+    assert (len(found.ids), found.is_truncated) == (64, True)
+    with pytest.raises(InputTooLongError, match="input 0 with its instruction has 65 tokens, the model takes 64"):
+        tokenizer.tokenize([long], truncate=False)
+    with pytest.raises(InputTooLongError, match="input 0 has 72 tokens, the model takes 64"):
+        tokenizer.tokenize([TextInput("bread " * 70, InputType.QUERY)], truncate=False)
 
 
 @pytest.mark.parametrize("text", ["\u0000", "\u200b\u200d", "\u0301", "\u00a0"])

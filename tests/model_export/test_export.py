@@ -18,12 +18,14 @@ from infembed.errors import (
 from infembed.inputs import Fusion
 from model_export.assemble import assemble
 from model_export.export import export
+from model_export.export_summary import as_facts, as_text
 from model_export.factors import FACTORS_FILE, read_factors
 from model_export.parity import PARITY_FILE, ParityReport
 from model_export.recipe import write_recipe
 from tests.command_line import Command
 from tests.tiny import base_weights, make_checkpoint
 from tests.training.test_checkpoint import QUERIES, changed_model, save
+from training.checkpoint import save_checkpoint
 from training.config import LoraConfig
 from training.encoder import TorchEncoder
 from training.lora import round_factors
@@ -82,6 +84,22 @@ def test_assembly_without_torch_gives_the_exported_bundle(tmp_path: Path, tower:
     )
     assemble(tmp_path / "recipe", tmp_path / "again", weights=base)
     assert Bundle.open(tmp_path / "again").digest == exported.digest
+
+
+@pytest.mark.slow
+def test_widths_travel_from_the_checkpoint_to_the_assembled_bundle(tmp_path: Path) -> None:
+    model = make_model(tmp_path, lora=LORA)
+    base, checkpoint = Path(model.config.base), tmp_path / "model"
+    save_checkpoint(model, checkpoint, name="toy", made_from={}, dimensions=(8, 32, 16))
+    exported = export(checkpoint, tmp_path / "bundle", precisions=[Precision.FP32, Precision.INT8])
+    assert exported.manifest.widths == (32, 16, 8)
+    assert as_facts(exported, tmp_path)["dimensions"] == [32, 16, 8]
+    assert "  vectors may be cut to 16, 8, as they were trained to be" in as_text(exported, tmp_path)
+    factors = read_factors(checkpoint / FACTORS_FILE)
+    bundle = Bundle.open(tmp_path / "bundle")
+    write_recipe(tmp_path / "recipe", [bundle], base=base_weights(base), weights=base, factors=factors)
+    again = assemble(tmp_path / "recipe", tmp_path / "again", weights=base, precisions=[Precision.FP32])
+    assert again.widths == (32, 16, 8)
 
 
 @pytest.mark.slow

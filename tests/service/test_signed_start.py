@@ -1,23 +1,29 @@
 """A service that was told whose signature to expect starts on nothing else."""
 
 import shutil
+import socket
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
 
 from infembed.bundle import Bundle
 from infembed.cli import main
 from infembed.signatures import make_key_pair, sign_bundle
 from service import server
+from service.loading import Loaded, load
+from service.settings import Settings
 
 
 class StartedError(BaseException):
-    """Stands for a service that began to serve; no Exception, which the command line would take for a defect."""
+    """Stands for a service that is ready; no Exception, which the command line would take for a defect."""
 
 
 def _serve(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(*_: object, **__: object) -> None:
+    def run(_: FastAPI, __: socket.socket, settings: Settings, *, on_ready: Callable[[Loaded], None]) -> None:
+        on_ready(load(settings))
         raise StartedError
 
     monkeypatch.setattr(server, "run", run)

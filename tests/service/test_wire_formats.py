@@ -106,3 +106,22 @@ def test_one_model_is_found_by_its_name(client: TestClient) -> None:
     response = client.get("/v1/models/some/other")
     assert response.status_code == 404
     assert response.json()["error"]["message"] == f"no model 'some/other'; there is {listed['id']}"
+
+
+@pytest.mark.parametrize("encoding_format", ["float", "base64"])
+def test_details_put_to_each_vector_what_was_read_of_its_text(client: TestClient, encoding_format: str) -> None:
+    body = {"inputs": ["bread", LONG, "oven"], "encoding_format": encoding_format}
+    detailed = client.post("/embed", json=body | {"details": True})
+    assert [(row["tokens"], row["truncated"]) for row in detailed.json()] == [(3, False), (48, True), (3, False)]
+    assert [row["embedding"] for row in detailed.json()] == client.post("/embed", json=body).json()
+    assert detailed.headers["x-compute-tokens"] == "54"
+    assert detailed.headers["x-truncated-inputs"] == "1"
+
+
+def test_details_and_usage_count_the_instruction(client: TestClient) -> None:
+    (alone,) = client.post("/embed", json={"inputs": "bread", "instruction": "no yeast", "details": True}).json()
+    assert (alone["tokens"], alone["truncated"]) == (7, False)
+    (long,) = client.post("/embed", json={"inputs": "bread", "instruction": LONG, "details": True}).json()
+    assert (long["tokens"], long["truncated"]) == (3 + 32, True)
+    body = {"input": ["bread", "oven"], "instruction": ["no yeast", None]}
+    assert client.post("/v1/embeddings", json=body).json()["usage"] == {"prompt_tokens": 10, "total_tokens": 10}

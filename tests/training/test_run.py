@@ -16,6 +16,7 @@ from infembed.errors import NonFiniteError
 from infembed.inputs import Fusion, TextInput
 from tests.training.toy import (
     break_at,
+    break_gradient_at,
     losses,
     read_curve,
     run,
@@ -258,6 +259,23 @@ def test_loss_that_is_no_number_stops_the_run_and_shows_its_pairs(
     assert not (tmp_path / "run" / "model").exists()
     (found,) = tracked(uri)
     assert found.info.status == "FAILED"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_gradient_that_is_no_number_stops_the_run_before_it_touches_a_weight(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    break_gradient_at(3, value, monkeypatch)
+    match = r"gradient of step 3 is not a finite number; its 24 pairs are in .*not-finite-step-3.jsonl"
+    with pytest.raises(NonFiniteError, match=match):
+        run(toy_config(tmp_path), tmp_path)
+    lines = (tmp_path / "run" / "not-finite-step-3.jsonl").read_text(encoding="utf-8").splitlines()
+    assert len(lines) == 24
+    assert not (tmp_path / "run" / "model").exists()
+    assert set(losses(tmp_path / "run")) == {1, 2}
+    kept = load_checkpoint(tmp_path / "run" / "checkpoints" / "checkpoint-2" / "weights")
+    assert all(parameter.isfinite().all() for parameter in kept.parameters())
 
 
 def tracked(uri: str) -> list[Any]:

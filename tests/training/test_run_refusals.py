@@ -8,6 +8,7 @@ from transformers import TrainingArguments
 
 from infembed.bundle import Tower
 from infembed.errors import BadConfigError, ConflictError
+from infembed.inputs import Fusion
 from tests.training.toy import SUBJECTS, run, toy_config, toy_model, toy_rows, toy_steps, write_rows
 from training.config import Arithmetic, DataConfig, LossConfig, TrainConfig
 from training.corpus.rows import InstructionType, Row
@@ -113,6 +114,30 @@ def test_long_instructions_are_refused_before_anything_is_written(tmp_path: Path
     rows[3] = rows[3].model_copy(update={"instruction_positive": "only child " * 10})
     write_rows(tmp_path / "train.jsonl", rows)
     with pytest.raises(BadConfigError, match=r"1 of 7 instructions have more than max_tokens.instruction = 16 tokens"):
+        run(config, tmp_path)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("terms", "n", "of"),
+    [((Term.P,), 2, 57), ((Term.P, Term.I), 1, 11)],
+    ids=["its own instructions", "any instruction"],
+)
+def test_concat_refuses_queries_that_leave_their_instruction_no_room(
+    tmp_path: Path, terms: tuple[Term, ...], n: int, of: int
+) -> None:
+    """Query and instruction share one sequence there, and its end, the instruction, is what would be lost."""
+    toy_config(tmp_path)
+    rows = toy_rows()[:27]
+    rows[0] = rows[0].model_copy(update={"query_positive": "how about bread " * 13})
+    write_rows(tmp_path / "train.jsonl", rows)
+    model = toy_model(tmp_path, fusion=Fusion.CONCAT)
+    config = toy_config(tmp_path, model=model, loss=LossConfig(terms=terms, share=0.1 if Term.I in terms else 0.05))
+    match = (
+        rf"{n} of {of} queries with an instruction that they may get have more than max_tokens.query \+ "
+        r"max_tokens.instruction = 40 tokens, such as .how about bread"
+    )
+    with pytest.raises(BadConfigError, match=match):
         run(config, tmp_path)
     assert not (tmp_path / "run").exists()
 

@@ -56,6 +56,18 @@ def test_documents_of_a_frozen_tower_are_known_by_the_base_model(tmp_path: Path)
     assert fingerprints[Tower.FROZEN] == fingerprints[Tower.STEERED] != fingerprints[Tower.SHARED]
 
 
+@pytest.mark.parametrize("tower", [Tower.SHARED, Tower.FROZEN])
+def test_another_tokenizer_gives_other_documents(tmp_path: Path, tower: Tower) -> None:
+    """Cached vectors of documents are found by the fingerprint, so it must follow all that decides them."""
+    make_tiny_bundle(tmp_path)
+    saved = checkpoint_of_bundle(tmp_path, Fusion.PREFIX, tower=tower)
+    before = open_checkpoint(saved).identity.document_fingerprint
+    assert open_checkpoint(saved).identity.document_fingerprint == before
+    tokenizer = tmp_path / "checkpoint" / "tokenizer.json"
+    tokenizer.write_text(tokenizer.read_text().replace('"lowercase": true', '"lowercase": false'))
+    assert open_checkpoint(saved).identity.document_fingerprint != before
+
+
 def test_directory_without_any_checkpoint_is_named(tmp_path: Path) -> None:
     with pytest.raises(MissingArtefactError, match=r"no checkpoint at .*: expected the model of a training run"):
         open_checkpoint(tmp_path)

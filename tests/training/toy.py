@@ -105,3 +105,16 @@ def break_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
         return loss * float("nan") if next(calls) == step else loss
 
     monkeypatch.setattr("training.trainer.batch_loss", broken)
+
+
+def break_gradient_at(step: int, value: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give the loss of a step, itself a sound number, a gradient that is none."""
+    calls = itertools.count(1)
+
+    def broken(*arguments: Any) -> Tensor:
+        loss = batch_loss(*arguments)
+        if next(calls) == step:
+            loss.register_hook(lambda gradient: gradient * value)  # type: ignore[no-untyped-call]
+        return loss
+
+    monkeypatch.setattr("training.trainer.batch_loss", broken)
