@@ -39,7 +39,9 @@ def pods_keep_to_themselves(objects: list[Object]) -> Iterator[str]:
         yield from (
             f"{workload} uses {name}" for name in ("hostNetwork", "hostPID", "hostIPC", "hostUsers") if pod.get(name)
         )
-        yield from (f"{workload} mounts a path of the node" for volume in pod.get("volumes", []) if "hostPath" in volume)
+        yield from (
+            f"{workload} mounts a path of the node" for volume in pod.get("volumes", []) if "hostPath" in volume
+        )
     for container in containers(objects):
         if any("hostPort" in port for port in container.spec.get("ports", [])):
             yield f"{container.where} takes a port of the node"
@@ -155,7 +157,8 @@ def nothing_is_reachable_by_default(objects: list[Object]) -> Iterator[str]:
     """A policy that denies both directions for all pods, and none that opens one to everybody."""
     policies = of_kind(objects, "NetworkPolicy")
     if not any(
-        one["spec"]["podSelector"] == {} and set(one["spec"]["policyTypes"]) == {"Ingress", "Egress"} for one in policies
+        one["spec"]["podSelector"] == {} and set(one["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+        for one in policies
     ):
         yield "no NetworkPolicy denies by default"
     for one in policies:
@@ -202,7 +205,9 @@ def autoscaled_workloads_name_no_number(objects: list[Object]) -> Iterator[str]:
         found = [one for one in of_kind(objects, target["kind"]) if one["metadata"]["name"] == target["name"]]
         if not found:
             yield f"{name_of(scaler)} scales {target['name']}, which is not there"
-        yield from (f"{name_of(one)} names a number beside its autoscaler" for one in found if "replicas" in one["spec"])
+        yield from (
+            f"{name_of(one)} names a number beside its autoscaler" for one in found if "replicas" in one["spec"]
+        )
 
 
 def jobs_do_not_pile_up(objects: list[Object]) -> Iterator[str]:
@@ -218,7 +223,7 @@ def jobs_do_not_pile_up(objects: list[Object]) -> Iterator[str]:
 
 
 def volumes_are_there_and_mounted_right(objects: list[Object]) -> Iterator[str]:
-    """Mounts name volumes of the pod, claims exist, scratch space is bounded, and what serves cannot write the index."""
+    """Mounts name volumes of the pod, claims exist, scratch space is bounded; what serves cannot write the index."""
     claims = {one["metadata"]["name"] for one in of_kind(objects, "PersistentVolumeClaim")}
     for workload, template in templates(objects):
         for volume in template["spec"].get("volumes", []):
@@ -272,7 +277,15 @@ ALL: tuple[Policy, ...] = (
 def quantity(text: Any) -> float:
     """Read an amount as Kubernetes writes it."""
     written = str(text)
-    for suffix, factor in (("Ki", 2**10), ("Mi", 2**20), ("Gi", 2**30), ("m", 1e-3), ("k", 1e3), ("M", 1e6), ("G", 1e9)):
+    for suffix, factor in (
+        ("Ki", 2**10),
+        ("Mi", 2**20),
+        ("Gi", 2**30),
+        ("m", 1e-3),
+        ("k", 1e3),
+        ("M", 1e6),
+        ("G", 1e9),
+    ):
         if written.endswith(suffix):
             return float(written.removesuffix(suffix)) * factor
     return float(written)
