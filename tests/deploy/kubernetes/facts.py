@@ -293,15 +293,14 @@ def _exported() -> dict[str, set[str]]:
 
 def _wrong_usage(args: list[str]) -> str | None:
     """Parse arguments down to the command itself, without running it."""
-    command = typer.main.get_command(make_app())
+    command: Any = typer.main.get_command(make_app())
     name, rest = "infembed", args
     try:
         while True:
             context = command.make_context(name, list(rest))
             if not hasattr(command, "commands"):
                 return None
-            name, found, rest = command.resolve_command(context, [*context._protected_args, *context.args])
-            command = found
+            name, command, rest = command.resolve_command(context, [*context._protected_args, *context.args])
     except (typer.Exit, typer.TyperException) as error:
         return str(error) or "wrong usage"
 

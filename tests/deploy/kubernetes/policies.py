@@ -297,4 +297,4 @@ def _of(objects: list[Object], *kinds: str) -> Iterator[Container]:
 
 
 def _matches(selector: Object, template: Object) -> bool:
-    return selector.items() <= template["metadata"]["labels"].items()
+    return bool(selector.items() <= template["metadata"]["labels"].items())

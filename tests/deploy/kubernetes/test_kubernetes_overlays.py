@@ -49,10 +49,8 @@ def test_stable_and_canary_differ_in_what_they_pull_and_serve_and_in_nothing_els
     canary = named(objects, "Deployment", "inf-embed-canary")["spec"]
     assert canary.pop("replicas") == 1
     pull = canary["template"]["spec"]["initContainers"][0]
-    assert pull["args"][3:] == ["--alias=candidate", "--without-index"]
+    assert pull["args"][3:] == ["--alias=candidate"]
     pull["args"] = pull["args"][:3]
-    env = canary["template"]["spec"]["containers"][0]["env"]
-    assert env.pop(0) == {"name": "INFEMBED_COLLECTIONS", "value": "/srv/infembed/index/blue"}
     for rule in canary["template"]["spec"]["topologySpreadConstraints"]:
         del rule["labelSelector"]["matchLabels"]["track"]
     assert json.loads(json.dumps(canary).replace('"track": "canary"', '"track": "stable"')) == stable
