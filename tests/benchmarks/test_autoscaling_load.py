@@ -35,11 +35,11 @@ def test_without_it_p99_breaks() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_what_triples_within_half_a_minute_breaks_p99_for_a_few_minutes_at_most(seed: int) -> None:
+def test_what_triples_within_half_a_minute_breaks_p99_for_one_minute_at_most(seed: int) -> None:
     step = (Knot(0, 40), Knot(120, 40), Knot(150, 120), Knot(480, 120))
     minutes = simulate(step, read_autoscaler(), seed=seed)
     assert max(minute.p99_s for minute in minutes) < 2 * P99_S
-    assert max(minute.p99_s for minute in minutes[5:]) < P99_S
+    assert max(minute.p99_s for minute in minutes[3:]) < P99_S
 
 
 def test_requests_that_are_never_served_are_not_in_the_queue_histogram_but_keep_the_model_busy() -> None:

@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from deploy.kubernetes import prometheus_rule
+from tests.deploy.kubernetes import facts, policies
 from tests.deploy.kubernetes.rendered import OVERLAYS, Object, containers, name_of, named, of_kind, pod_template, render
+from tests.deploy.kubernetes.schemas import VERSIONS, faults
 
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
@@ -70,6 +72,38 @@ def test_services_reach_stable_canary_and_both() -> None:
         "inf-embed-stable": {"inf-embed"},
         "inf-embed-canary": {"inf-embed-canary"},
     }
+
+
+def test_the_demo_needs_nothing_but_a_cluster() -> None:
+    objects = render("demo")
+    assert {one["kind"] for one in objects} == {
+        *("Namespace", "ServiceAccount", "ConfigMap", "Service", "Deployment", "PodDisruptionBudget", "NetworkPolicy")
+    }
+    (deployment,) = of_kind(objects, "Deployment")
+    assert [volume["name"] for volume in deployment["spec"]["template"]["spec"]["volumes"]] == ["tmp"]
+    assert [fault for one in objects for version in (VERSIONS[0], VERSIONS[-1]) for fault in faults(one, version)] == []
+
+
+@pytest.mark.parametrize("policy", policies.ALL, ids=lambda policy: policy.__name__)
+def test_the_demo_keeps_to_every_policy(policy: policies.Policy) -> None:
+    assert list(policy(render("demo"))) == []
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        facts.settings_exist,
+        facts.settings_are_accepted,
+        facts.ports_are_the_services,
+        facts.routes_exist,
+        facts.configs_exist,
+        facts.paths_are_mounted,
+        facts.commands_exist,
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_what_the_demo_names_exists(check: policies.Policy) -> None:
+    assert list(check(render("demo"))) == []
 
 
 def test_the_prometheus_rule_is_what_the_rule_files_say() -> None:
