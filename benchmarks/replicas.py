@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from infembed.encoder import plan_batches
 from service.batching import Size, fill_batch
-from service.metrics import Metrics, Stage
+from service.metrics import Metrics
 
 _WINDOW_INPUTS = 1024
 _RUN_TOKENS = 512
@@ -65,14 +65,9 @@ class Served(NamedTuple):
 
 
 def bucket_bounds() -> tuple[float, ...]:
-    """Return the upper bounds of the service's queue histogram, as it exports them."""
-    metrics = Metrics()
-    metrics.stage(Stage.QUEUE, 0.0)
-    (family,) = (
-        family
-        for family in text_string_to_metric_families(metrics.render().decode())
-        if family.name == "infembed_stage_duration_seconds"
-    )
+    """Return the upper bounds of the service's histograms of seconds, as it exports them."""
+    families = text_string_to_metric_families(Metrics().render().decode())
+    (family,) = (one for one in families if one.name == "infembed_batch_duration_seconds")
     return tuple(float(sample.labels["le"]) for sample in family.samples if sample.name.endswith("_bucket"))
 
 
