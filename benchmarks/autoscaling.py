@@ -224,7 +224,7 @@ def draw(minutes: Sequence[Minute], path: Path) -> None:
     panels[1].legend(frameon=False)
     panels[2].plot(x, [one.p99_s * 1000 for one in minutes], label="p99 of requests")
     panels[2].plot(x, [one.queue_wait_s * 1000 for one in minutes], linestyle="--", label="queue wait, p95")
-    panels[2].axhline(P99_S * 1000, color="0.7", linewidth=1)
+    panels[2].axhline(P99_S * 1000, color="0.7", linewidth=1, label="objective of p99")
     panels[2].set_ylabel("milliseconds")
     panels[2].set_xlabel("minute")
     panels[2].legend(frameon=False)

@@ -62,7 +62,9 @@ class Rules:
 
     @classmethod
     def read(cls, spec: Mapping[str, Any]) -> Self:
-        """Read scaleUp or scaleDown; selectPolicy is taken as Max, its default."""
+        """Read scaleUp or scaleDown; of the ways to choose a policy only Max, the default, is known here."""
+        if spec.get("selectPolicy", "Max") != "Max":
+            raise ValueError(f"selectPolicy is {spec['selectPolicy']}; this model knows Max only")
         policies = [Policy(PolicyType(one["type"]), one["value"], one["periodSeconds"]) for one in spec["policies"]]
         return cls(spec["stabilizationWindowSeconds"], policies)
 

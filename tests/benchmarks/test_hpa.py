@@ -78,3 +78,8 @@ def test_a_percentage_is_rounded_so_that_one_replica_can_grow_and_the_last_can_g
     ten_percent = Rules(0, [Policy(PolicyType.PERCENT, 10, 60)])
     assert _autoscaler(up=ten_percent).decide(0, {"wait": 1.0}, current=1, ready=1) == 2
     assert _autoscaler(down=ten_percent).decide(0, {"wait": 0.0}, current=9, ready=9) == 8
+
+
+def test_a_way_to_choose_policies_that_is_not_modelled_is_refused() -> None:
+    with pytest.raises(ValueError, match="knows Max only"):
+        Rules.read({"stabilizationWindowSeconds": 0, "selectPolicy": "Min", "policies": []})
