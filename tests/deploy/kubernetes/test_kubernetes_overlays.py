@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,17 @@ import yaml
 
 from deploy.kubernetes import prometheus_rule
 from tests.deploy.kubernetes import facts, policies
-from tests.deploy.kubernetes.rendered import OVERLAYS, Object, containers, name_of, named, of_kind, pod_template, render
+from tests.deploy.kubernetes.rendered import (
+    OVERLAYS,
+    ROOT,
+    Object,
+    containers,
+    name_of,
+    named,
+    of_kind,
+    pod_template,
+    render,
+)
 from tests.deploy.kubernetes.schemas import VERSIONS, faults
 
 
@@ -104,6 +115,25 @@ def test_the_demo_keeps_to_every_policy(policy: policies.Policy) -> None:
 )
 def test_what_the_demo_names_exists(check: policies.Policy) -> None:
     assert list(check(render("demo"))) == []
+
+
+def test_the_documentation_shows_the_queries_and_the_numbers_of_the_autoscaler() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```promql\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    (scaler,) = of_kind(render("cpu"), "ScaledObject")
+    wait, busy = (trigger["metadata"] for trigger in scaler["spec"]["triggers"])
+    shown = [re.sub(r"\s+", "", query) for query in block.split("\n\n")]
+    assert shown == [re.sub(r"\s+", "", one["query"]) for one in (wait, busy)]
+    assert f"target {float(wait['threshold']) * 1000:g} ms" in page
+    assert f"target {busy['threshold']} a replica" in page
+    least, most = scaler["spec"]["minReplicaCount"], scaler["spec"]["maxReplicaCount"]
+    assert f"At least {least} replicas, at most {most}." in page
+
+
+def test_the_documentation_shows_the_grace_period() -> None:
+    page = (ROOT / "docs" / "deployment.md").read_text(encoding="utf-8")
+    pod = named(render("cpu"), "Deployment", "inf-embed")["spec"]["template"]["spec"]
+    assert f"`terminationGracePeriodSeconds: {pod['terminationGracePeriodSeconds']}`" in page
 
 
 def test_the_prometheus_rule_is_what_the_rule_files_say() -> None:
