@@ -26,7 +26,7 @@ from service.loading import Load, Loaded, load
 from service.logs import RequestLog
 from service.metrics import Metrics
 from service.openai import openai_routes
-from service.operations import Life, operations_routes, probe_vectors
+from service.operations import Life, operations_routes, probe_shift, probe_vectors
 from service.pipeline import Pipeline, ServedEncoder
 from service.release import Release, Releases
 from service.routes import json_response
@@ -121,7 +121,7 @@ def _make_release(
         )
         return router
 
-    return Release(loaded, pipeline, catalogue, make_routes)
+    return Release(loaded, pipeline, catalogue, make_routes, probe_shift=probe_shift(probes))
 
 
 def _describe(app: FastAPI, releases: Releases, *, has_keys: bool) -> dict[str, Any]:
