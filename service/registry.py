@@ -20,7 +20,7 @@ from prometheus_client import (
 from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.utils import floatToGoString
 
-disable_created_metrics()  # a second series for each counter, which nobody asks for
+disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, asked for by nobody
 
 Values = Iterable[str] | None
 """What a label can be; None: not known beforehand."""
@@ -51,7 +51,7 @@ class Registry:
         return _at_zero(Gauge(name, meaning, list(labels), registry=self._registry), labels)
 
     def histogram(self, name: str, meaning: str, buckets: Sequence[float], /, **labels: Values) -> Histogram:
-        bounds = [floatToGoString(bound) for bound in (*buckets, float("inf"))]
+        bounds = [floatToGoString(bound) for bound in (*buckets, float("inf"))]  # type: ignore[no-untyped-call]
         self._describe(f"{name}_bucket", {**labels, "le": bounds})
         self._describe(f"{name}_sum", labels)
         self._describe(f"{name}_count", labels)

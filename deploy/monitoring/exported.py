@@ -1,0 +1,59 @@
+"""What there is to query: from the code of the service, or from a Prometheus that scrapes one."""
+
+from collections.abc import Collection, Iterable, Mapping
+from http import HTTPStatus
+
+from deploy.monitoring.promql import Catalogue, Checked
+from deploy.monitoring.written import Written
+from service.metrics import Metrics
+from service.shell import CLIENT_GONE, UNMATCHED_ROUTE
+
+JOB = "inf-embed"
+_STATUSES = frozenset(map(str, (*HTTPStatus, CLIENT_GONE)))
+_TARGET: Mapping[str, frozenset[str] | None] = {
+    "job": frozenset({JOB}),
+    "instance": None,
+    "track": frozenset({"stable", "canary"}),
+}
+"""Labels that Prometheus gives a target by prometheus.yml; the ServiceMonitor gives the same and a few more."""
+_KUBERNETES = ("namespace", "pod", "container", "service", "endpoint")
+_BY_PROMETHEUS = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
+
+
+def of_code(routes: Collection[str] | None = None) -> Catalogue:
+    """List what the service exports by its code; with its routes, a route that it lacks is known too."""
+    open_values = {
+        "status": _STATUSES,
+        "route": None if routes is None else frozenset({*routes, UNMATCHED_ROUTE}),
+    }
+    found: dict[str, Mapping[str, frozenset[str] | None]] = dict.fromkeys(_BY_PROMETHEUS, _TARGET)
+    for series in Metrics().series():
+        labels = {name: values or open_values.get(name) for name, values in series.labels.items()}
+        found[series.name] = labels | _TARGET
+    return found
+
+
+def of_prometheus(series: Iterable[Mapping[str, str]]) -> Catalogue:
+    """List what a Prometheus has seen, as its `/api/v1/series` tells it."""
+    found: dict[str, dict[str, set[str]]] = {}
+    for one in series:
+        labels = found.setdefault(one["__name__"], {})
+        for name, value in one.items():
+            if name != "__name__":
+                labels.setdefault(name, set()).add(value)
+    return {metric: {name: frozenset(values) for name, values in labels.items()} for metric, labels in found.items()}
+
+
+def in_kubernetes(catalogue: Catalogue) -> Catalogue:
+    """Add the labels that the Prometheus operator gives."""
+    return {metric: {**dict.fromkeys(_KUBERNETES), **labels} for metric, labels in catalogue.items()}
+
+
+def with_recorded(catalogue: Catalogue, rules: Iterable[Written]) -> Catalogue:
+    """Add what recording rules make, with the labels that their expressions leave."""
+    known = dict(catalogue)
+    for rule in rules:
+        if rule.records is not None:
+            labels = Checked(rule.expression, known).labels or frozenset()
+            known[rule.records] = {name: _TARGET.get(name) for name in labels}
+    return known
