@@ -9,7 +9,6 @@ from service.metrics import Metrics
 from service.shell import CLIENT_GONE, UNMATCHED_ROUTE
 
 JOB = "inf-embed"
-_STATUSES = frozenset(map(str, (*HTTPStatus, CLIENT_GONE)))
 _TARGET: Mapping[str, frozenset[str] | None] = {
     "job": frozenset({JOB}),
     "instance": None,
@@ -17,31 +16,39 @@ _TARGET: Mapping[str, frozenset[str] | None] = {
 }
 """Labels that Prometheus gives a target by prometheus.yml; the ServiceMonitor gives the same and a few more."""
 _KUBERNETES = ("namespace", "pod", "container", "service", "endpoint")
+_OPEN: Mapping[str, frozenset[str] | None] = {
+    "route": None,
+    "status": frozenset(map(str, (*HTTPStatus, CLIENT_GONE))),
+    **dict.fromkeys(("error_type", "collection", "name", "fusion", "digest", "version")),
+    **_TARGET,
+}
+"""Labels whose values depend on what happens; all others have each of their values from the start."""
 _BY_PROMETHEUS = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
 
 
 def of_code(routes: Collection[str] | None = None) -> Catalogue:
     """List what the service exports by its code; with its routes, a route that it lacks is known too."""
-    open_values = {
-        "status": _STATUSES,
-        "route": None if routes is None else frozenset({*routes, UNMATCHED_ROUTE}),
-    }
+    possible = {**_OPEN, "route": None if routes is None else frozenset({*routes, UNMATCHED_ROUTE})}
     found: dict[str, Mapping[str, frozenset[str] | None]] = dict.fromkeys(_BY_PROMETHEUS, _TARGET)
     for series in Metrics().series():
-        labels = {name: values or open_values.get(name) for name, values in series.labels.items()}
+        labels = {name: values or possible.get(name) for name, values in series.labels.items()}
         found[series.name] = labels | _TARGET
     return found
 
 
 def of_prometheus(series: Iterable[Mapping[str, str]]) -> Catalogue:
-    """List what a Prometheus has seen, as its `/api/v1/series` tells it."""
+    """List what a Prometheus has scraped, as its `/api/v1/series` tells it; what its rules recorded is left out."""
     found: dict[str, dict[str, set[str]]] = {}
     for one in series:
+        if ":" in one["__name__"] or one["__name__"].startswith("ALERTS"):
+            continue
         labels = found.setdefault(one["__name__"], {})
-        for name, value in one.items():
-            if name != "__name__":
-                labels.setdefault(name, set()).add(value)
-    return {metric: {name: frozenset(values) for name, values in labels.items()} for metric, labels in found.items()}
+        for name in one.keys() - {"__name__"}:
+            labels.setdefault(name, set()).add(one[name])
+    return {
+        metric: {name: _OPEN[name] if name in _OPEN else frozenset(values) for name, values in labels.items()}
+        for metric, labels in found.items()
+    }
 
 
 def in_kubernetes(catalogue: Catalogue) -> Catalogue:

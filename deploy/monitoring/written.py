@@ -1,4 +1,4 @@
-"""Where PromQL is written down: rules, dashboards, pages of the documentation, manifests."""
+"""Where PromQL is written down: rules and their tests, dashboards, pages of the documentation, manifests."""
 
 import json
 import re
@@ -11,6 +11,7 @@ import yaml
 from deploy.monitoring.promql import PLACEHOLDER
 
 RULES = "deploy/monitoring/rules/*.yml"
+RULE_TESTS = "deploy/monitoring/tests/*.yml"
 DASHBOARDS = "deploy/monitoring/dashboards/*.json"
 PAGES = ("*.md", "docs/**/*.md", "deploy/**/*.md")
 MANIFESTS = ("deploy/kubernetes/**/*.y*ml", "deploy/canary/**/*.y*ml")
@@ -37,7 +38,7 @@ class Written(NamedTuple):
 
 def everything(root: Path) -> list[Written]:
     """Find all expressions of a checkout; those of rules come first, in the order in which they are evaluated."""
-    return [*rules(root), *_dashboards(root), *_pages(root), *_manifests(root)]
+    return [*rules(root), *_rule_tests(root), *dashboards(root), *_pages(root), *_manifests(root)]
 
 
 def rules(root: Path) -> list[Written]:
@@ -57,7 +58,16 @@ def rules(root: Path) -> list[Written]:
     return sorted(found, key=lambda rule: rule.records is None)
 
 
-def _dashboards(root: Path) -> Iterator[Written]:
+def _rule_tests(root: Path) -> Iterator[Written]:
+    """Find the series that tests of rules make up: a test of what does not exist proves nothing."""
+    for path in sorted(root.glob(RULE_TESTS)):
+        for case in yaml.safe_load(path.read_text(encoding="utf-8"))["tests"]:
+            for series in case["input_series"]:
+                yield Written(_relative(path, root), case["name"], series["series"])
+
+
+def dashboards(root: Path) -> Iterator[Written]:
+    """Find the expressions of panels and variables."""
     for path in sorted(root.glob(DASHBOARDS)):
         board = json.loads(path.read_text(encoding="utf-8"))
         for panel in board["panels"]:
