@@ -7,6 +7,7 @@ import subprocess
 import time
 import urllib.parse
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -113,40 +114,30 @@ def _collection(directory: Path, bundle: Path) -> Path:
     return path.parent
 
 
-class _Scraping:
-    """Prometheus in a process of its own, for as long as a block lasts."""
-
-    def __init__(self, service: Service, directory: Path) -> None:
-        config = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
-        config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
-        config["rule_files"] = [str(MONITORING / pattern) for pattern in config["rule_files"]]
-        (target,) = config["scrape_configs"][0]["static_configs"]
-        target["targets"] = [urllib.parse.urlsplit(service.url).netloc]
-        file = directory / "prometheus.yml"
-        file.write_text(yaml.safe_dump(config))
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            address = f"127.0.0.1:{free.getsockname()[1]}"
-        self._url = f"http://{address}"
-        self._command = ["prometheus", f"--config.file={file}", f"--web.listen-address={address}"]
-        self._command += [f"--storage.tsdb.path={directory / 'data'}", "--log.level=info"]
-
-    def __enter__(self) -> Prometheus:
-        self._process = subprocess.Popen(self._command, stderr=subprocess.PIPE, text=True)
-        assert self._process.stderr is not None
-        log = []
-        for line in self._process.stderr:
-            log.append(line)
-            if "Server is ready to receive web requests" in line:
-                return Prometheus(self._url)
-        raise AssertionError("".join(log))
-
-    def __exit__(self, *_: object) -> None:
-        self._process.kill()
-        self._process.communicate()
-
-
-def _scraping(service: Service, directory: Path) -> _Scraping:
-    return _Scraping(service, directory)
+@contextmanager
+def _scraping(service: Service, directory: Path) -> Iterator[Prometheus]:
+    """Run Prometheus with the committed configuration, but for addresses and how often it looks."""
+    config = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
+    config["global"] = {"scrape_interval": "1s", "evaluation_interval": "1s"}
+    config["rule_files"] = [str(MONITORING / pattern) for pattern in config["rule_files"]]
+    (target,) = config["scrape_configs"][0]["static_configs"]
+    target["targets"] = [urllib.parse.urlsplit(service.url).netloc]
+    file = directory / "prometheus.yml"
+    file.write_text(yaml.safe_dump(config))
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    command = ["prometheus", f"--config.file={file}", f"--web.listen-address={address}"]
+    log = directory / "prometheus.log"
+    with (
+        log.open("w") as written,
+        subprocess.Popen([*command, f"--storage.tsdb.path={directory / 'data'}"], stderr=written) as process,
+    ):
+        try:
+            while "Server is ready to receive web requests" not in log.read_text():
+                assert process.poll() is None, log.read_text()
+            yield Prometheus(f"http://{address}")
+        finally:
+            process.kill()
 
 
 def _use(service: Service) -> None:
