@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from deploy.monitoring.exported import JOB, in_kubernetes, of_code, of_prometheus, with_recorded
 from deploy.monitoring.promql import Catalogue, Checked
-from deploy.monitoring.written import Written, everything
+from deploy.monitoring.written import Written, everything, pod_labels
 
 ROOT = Path(__file__).parents[2]
 _OPERATED = ("deploy/kubernetes/", "deploy/canary/")
@@ -35,11 +35,16 @@ class Problem(NamedTuple):
         return f"{self.path}: {self.where}: {self.problem}"
 
 
-def problems(expressions: Iterable[Written], catalogue: Catalogue) -> list[Problem]:
+def problems_of(root: Path, catalogue: Catalogue) -> list[Problem]:
+    """Check every expression of a checkout."""
+    return problems(everything(root), catalogue, pod_labels(root))
+
+
+def problems(expressions: Iterable[Written], catalogue: Catalogue, taken_over: Iterable[str] = ()) -> list[Problem]:
     """Check expressions; what their recording rules make is known besides the catalogue."""
     expressions = list(expressions)
     known = with_recorded(catalogue, expressions)
-    operated = in_kubernetes(known)
+    operated = in_kubernetes(known, taken_over)
     found = []
     for one in expressions:
         checked = Checked(one.expression, operated if one.path.startswith(_OPERATED) else known)
@@ -64,11 +69,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--prometheus", help="address of a Prometheus that scrapes a service")
     address = parser.parse_args().prometheus
-    expressions = everything(ROOT)
-    found = problems(expressions, of_prometheus(series_of(address)) if address else of_code())
+    found = problems_of(ROOT, of_prometheus(series_of(address)) if address else of_code())
     for problem in found:
         print(problem)
-    print(f"{len(expressions)} expressions, {len(found)} problems")
+    print(f"{len(everything(ROOT))} expressions, {len(found)} problems")
     return 1 if found else 0
 
 

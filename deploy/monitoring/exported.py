@@ -32,7 +32,7 @@ def of_code(routes: Collection[str] | None = None) -> Catalogue:
     found: dict[str, Mapping[str, frozenset[str] | None]] = dict.fromkeys(_BY_PROMETHEUS, _TARGET)
     for series in Metrics().series():
         labels = {name: values or possible.get(name) for name, values in series.labels.items()}
-        found[series.name] = labels | _TARGET
+        found[series.name] = {**labels, **_TARGET}
     return found
 
 
@@ -51,9 +51,10 @@ def of_prometheus(series: Iterable[Mapping[str, str]]) -> Catalogue:
     }
 
 
-def in_kubernetes(catalogue: Catalogue) -> Catalogue:
-    """Add the labels that the Prometheus operator gives."""
-    return {metric: {**dict.fromkeys(_KUBERNETES), **labels} for metric, labels in catalogue.items()}
+def in_kubernetes(catalogue: Catalogue, pod_labels: Iterable[str] = ()) -> Catalogue:
+    """Add the labels that the Prometheus operator gives, and those that it takes over from pods."""
+    added = dict.fromkeys((*_KUBERNETES, *pod_labels))
+    return {metric: {**added, **labels} for metric, labels in catalogue.items()}
 
 
 def with_recorded(catalogue: Catalogue, rules: Iterable[Written]) -> Catalogue:

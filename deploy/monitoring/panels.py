@@ -94,7 +94,7 @@ def _positions(panels: Iterable[Panel]) -> Iterator[tuple[Panel, int, int]]:
 
 
 def _panel(panel: Panel) -> dict[str, Any]:
-    steps = [{"color": panel.base, "value": None}]
+    steps: list[dict[str, Any]] = [{"color": panel.base, "value": None}]
     steps += [{"color": colour, "value": value} for value, colour in (panel.steps or {}).items()]
     custom: dict[str, Any] = {}
     if panel.kind is Kind.LINES:

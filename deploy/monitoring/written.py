@@ -58,6 +58,12 @@ def rules(root: Path) -> list[Written]:
     return sorted(found, key=lambda rule: rule.records is None)
 
 
+def pod_labels(root: Path) -> frozenset[str]:
+    """Find the labels that a ServiceMonitor, with the patches to it, takes over from pods."""
+    found = [label for _, document in _documents(root) for label in _taken_over(document)]
+    return frozenset(re.sub(r"\W", "_", label) for label in found)
+
+
 def _rule_tests(root: Path) -> Iterator[Written]:
     """Find the series that tests of rules make up: a test of what does not exist proves nothing."""
     for path in sorted(root.glob(RULE_TESTS)):
@@ -92,10 +98,27 @@ def _pages(root: Path) -> Iterator[Written]:
 
 
 def _manifests(root: Path) -> Iterator[Written]:
+    for path, document in _documents(root):
+        for where, expression in _below(document, ""):
+            yield Written(_relative(path, root), where, _filled(expression))
+
+
+def _documents(root: Path) -> Iterator[tuple[Path, Any]]:
     for path in sorted({manifest for pattern in MANIFESTS for manifest in root.glob(pattern)}):
         for document in yaml.safe_load_all(path.read_text(encoding="utf-8")):
-            for where, expression in _below(document, ""):
-                yield Written(_relative(path, root), where, _filled(expression))
+            yield path, document
+
+
+def _taken_over(node: Any) -> Iterator[str]:
+    if isinstance(node, list):
+        for item in node:
+            yield from _taken_over(item)
+    elif isinstance(node, Mapping):
+        yield from node.get("podTargetLabels", ())
+        if node.get("path") == "/spec/podTargetLabels/-":
+            yield node["value"]
+        for key, value in node.items():
+            yield from _taken_over(yaml.safe_load(value) if key == "patch" and isinstance(value, str) else value)
 
 
 def _below(node: Any, where: str) -> Iterator[tuple[str, str]]:

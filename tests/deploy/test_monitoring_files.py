@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from deploy.monitoring import dashboard
-from deploy.monitoring.check import problems
+from deploy.monitoring.check import problems, problems_of
 from deploy.monitoring.exported import of_code
 from deploy.monitoring.panels import Unit
 from deploy.monitoring.promql import Catalogue
@@ -39,7 +39,7 @@ def _alerts() -> list[dict[str, Any]]:
 
 
 def test_every_query_of_the_repository_asks_for_what_the_service_exports(exported: Catalogue) -> None:
-    assert list(map(str, problems(everything(ROOT), exported))) == []
+    assert list(map(str, problems_of(ROOT, exported))) == []
 
 
 @pytest.mark.parametrize(

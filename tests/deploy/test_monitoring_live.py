@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import pytest
 import yaml
 
-from deploy.monitoring.check import problems, series_of
+from deploy.monitoring.check import problems_of, series_of
 from deploy.monitoring.exported import of_code, of_prometheus, with_recorded
 from deploy.monitoring.promql import PLACEHOLDER
 from deploy.monitoring.written import Written, dashboards, everything, rules
@@ -76,7 +76,7 @@ def test_recording_rules_make_what_the_checker_expects(prometheus: Prometheus) -
 
 
 def test_every_query_of_the_repository_asks_for_what_was_scraped(prometheus: Prometheus) -> None:
-    assert list(map(str, problems(everything(ROOT), of_prometheus(series_of(prometheus.url))))) == []
+    assert list(map(str, problems_of(ROOT, of_prometheus(series_of(prometheus.url))))) == []
 
 
 def test_every_query_of_the_repository_runs(prometheus: Prometheus) -> None:

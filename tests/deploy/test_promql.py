@@ -78,7 +78,7 @@ def test_a_query_that_finds_nothing_is_told_why(expression: str, problem: str) -
 def test_the_labels_of_a_result_are_known(expression: str, labels: set[str]) -> None:
     checked = Checked(expression, CATALOGUE)
     assert checked.problems == []
-    assert checked.labels == labels
+    assert checked.labels == frozenset(labels)
 
 
 def test_problems_name_the_file_and_the_place() -> None:

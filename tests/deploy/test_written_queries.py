@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deploy.monitoring.promql import PLACEHOLDER
-from deploy.monitoring.written import Written, everything
+from deploy.monitoring.written import Written, everything, pod_labels
 
 
 @pytest.fixture
@@ -96,3 +96,13 @@ def test_every_place_is_looked_at_and_recording_rules_come_first(checkout: Path)
         ),
         Written("deploy/kubernetes/scaled.yaml", "spec.triggers[0].metadata.query", "sum(guests)"),
     ]
+
+
+def test_labels_of_pods_are_those_that_monitors_take_over_patches_included(checkout: Path) -> None:
+    (checkout / "deploy/kubernetes/monitor.yaml").write_text(
+        "kind: ServiceMonitor\nspec: {podTargetLabels: [track, app.kubernetes.io/name]}"
+    )
+    (checkout / "deploy/canary/kustomization.yaml").write_text(
+        "patches:\n  - patch: |\n      - {op: add, path: /spec/podTargetLabels/-, value: rollouts-pod-template-hash}\n"
+    )
+    assert pod_labels(checkout) == {"track", "app_kubernetes_io_name", "rollouts_pod_template_hash"}
