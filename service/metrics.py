@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from infembed.memory import available_memory_bytes
 from service.batching import Lane
-from service.registry import Registry, Series
+from service.metric_registry import MetricRegistry, Series
 
 _SECONDS = (
     0.0005,
@@ -78,7 +78,7 @@ class Metrics:
     """What an application counts; two applications in a process share nothing."""
 
     def __init__(self) -> None:
-        self._registry = Registry()
+        self._registry = MetricRegistry()
         self._define_requests(self._registry)
         self._define_batches(self._registry)
         self._define_instructions(self._registry)
@@ -175,7 +175,7 @@ class Metrics:
         """List what Prometheus learns from here, so that queries can be checked without one."""
         return self._registry.series()
 
-    def _define_requests(self, registry: Registry) -> None:
+    def _define_requests(self, registry: MetricRegistry) -> None:
         self._requests = registry.counter(
             "infembed_requests", "Requests by route and status code.", route=None, status=None
         )
@@ -200,7 +200,7 @@ class Metrics:
         self._truncated = registry.counter("infembed_truncated_inputs", "Inputs cut to the model's length.")
         self._non_finite = registry.counter("infembed_non_finite_vectors", "Vectors with NaN or infinity; never sent.")
 
-    def _define_batches(self, registry: Registry) -> None:
+    def _define_batches(self, registry: MetricRegistry) -> None:
         self._batch_rows = registry.histogram("infembed_batch_inputs", "Inputs of a batch.", _SIZES)
         self._batch_tokens = registry.histogram(
             "infembed_batch_tokens", "Tokens of a batch, remembered instructions left out.", _TOKENS
@@ -231,7 +231,7 @@ class Metrics:
             "infembed_drain_tokens_per_second", "Tokens computed per second of a backlog."
         )
 
-    def _define_instructions(self, registry: Registry) -> None:
+    def _define_instructions(self, registry: MetricRegistry) -> None:
         self._lookups = registry.counter(
             "infembed_instruction_cache_requests", "Instructions of batches: `hit` or `miss`.", outcome=Lookup
         )
@@ -257,7 +257,7 @@ class Metrics:
             "The same shift of a fixed query and instruction, measured when the model was loaded.",
         )
 
-    def _define_releases(self, registry: Registry) -> None:
+    def _define_releases(self, registry: MetricRegistry) -> None:
         self._model = registry.info(
             "infembed_model", "The model being served.", facts=("name", "fusion", "digest", "version")
         )

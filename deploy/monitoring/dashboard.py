@@ -465,7 +465,9 @@ def main() -> None:
 
 
 def _datasource() -> dict[str, Any]:
-    return {"name": "datasource", "type": "datasource", "query": "prometheus", "current": {"value": "prometheus"}}
+    """Ask which Prometheus; at first the one that compose provides."""
+    current = {"text": "Prometheus", "value": "prometheus"}
+    return {"name": "datasource", "type": "datasource", "query": "prometheus", "current": current}
 
 
 def _variable(label: str, selector: str) -> dict[str, Any]:

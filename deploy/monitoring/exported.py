@@ -23,13 +23,16 @@ _OPEN: Mapping[str, frozenset[str] | None] = {
     **_TARGET,
 }
 """Labels whose values depend on what happens; all others have each of their values from the start."""
-_BY_PROMETHEUS = ("up", "scrape_duration_seconds", "scrape_samples_scraped")
+_BY_PROMETHEUS: Catalogue = {
+    **dict.fromkeys(("up", "scrape_duration_seconds", "scrape_samples_scraped"), _TARGET),
+    "ALERTS": {**_TARGET, "alertname": None, "alertstate": frozenset({"pending", "firing"}), "severity": None},
+}
 
 
 def of_code(routes: Collection[str] | None = None) -> Catalogue:
     """List what the service exports by its code; with its routes, a route that it lacks is known too."""
     possible = {**_OPEN, "route": None if routes is None else frozenset({*routes, UNMATCHED_ROUTE})}
-    found: dict[str, Mapping[str, frozenset[str] | None]] = dict.fromkeys(_BY_PROMETHEUS, _TARGET)
+    found = dict(_BY_PROMETHEUS)
     for series in Metrics().series():
         labels = {name: values or possible.get(name) for name, values in series.labels.items()}
         found[series.name] = {**labels, **_TARGET}
@@ -45,10 +48,11 @@ def of_prometheus(series: Iterable[Mapping[str, str]]) -> Catalogue:
         labels = found.setdefault(one["__name__"], {})
         for name in one.keys() - {"__name__"}:
             labels.setdefault(name, set()).add(one[name])
-    return {
+    scraped = {
         metric: {name: _OPEN[name] if name in _OPEN else frozenset(values) for name, values in labels.items()}
         for metric, labels in found.items()
     }
+    return {**_BY_PROMETHEUS, **scraped}
 
 
 def in_kubernetes(catalogue: Catalogue, pod_labels: Iterable[str] = ()) -> Catalogue:

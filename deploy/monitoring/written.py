@@ -80,6 +80,8 @@ def dashboards(root: Path) -> Iterator[Written]:
             for target in panel.get("targets", ()):
                 named = _labels_in({"legend": target.get("legendFormat", "")})
                 yield Written(_relative(path, root), panel["title"], _filled(target["expr"]), named=named)
+        for annotation in board["annotations"]["list"]:
+            yield Written(_relative(path, root), f"annotation {annotation['name']}", _filled(annotation["expr"]))
         for variable in board["templating"]["list"]:
             if variable["type"] == "query" and (found := _LABEL_VALUES.fullmatch(variable["query"])):
                 selector, label = found.groups()

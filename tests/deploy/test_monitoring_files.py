@@ -102,6 +102,8 @@ def test_every_alert_has_a_severity_a_summary_and_a_page() -> None:
 def test_every_page_belongs_to_an_alert_and_says_what_it_means_how_to_confirm_and_what_to_do() -> None:
     pages = {page.stem: page.read_text(encoding="utf-8") for page in RUNBOOKS.glob("InfEmbed*.md")}
     assert sorted(pages) == sorted({alert["alert"] for alert in _alerts()})
+    overview = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    assert sorted(set(re.findall(r"\(runbooks/(InfEmbed\w+)\.md\)", overview))) == sorted(pages)
     for name, text in pages.items():
         assert text.startswith(f"# {name}\n")
         headings = re.findall(r"^## (.+)$", text, re.MULTILINE)

@@ -84,6 +84,7 @@ def test_every_place_is_looked_at_and_recording_rules_come_first(checkout: Path)
             None,
             frozenset({"oven"}),
         ),
+        Written("deploy/monitoring/dashboards/a.json", "annotation Alerts", "ALERTS"),
         Written(
             "deploy/monitoring/dashboards/a.json", "variable oven", 'pies_total{job="x"}', None, frozenset({"oven"})
         ),

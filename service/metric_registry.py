@@ -34,7 +34,7 @@ class Series(NamedTuple):
     labels: Mapping[str, frozenset[str] | None]
 
 
-class Registry:
+class MetricRegistry:
     """Metrics of one application, and those of its process."""
 
     def __init__(self) -> None:

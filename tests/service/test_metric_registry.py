@@ -1,10 +1,10 @@
 """Metrics that start at zero and can be listed."""
 
-from service.registry import Registry
+from service.metric_registry import MetricRegistry
 
 
 def test_what_can_be_counted_starts_at_zero_and_nothing_else_does() -> None:
-    registry = Registry()
+    registry = MetricRegistry()
     registry.counter("pies", "Pies.", filling=("apple", "plum"))
     registry.counter("guests", "Guests.", name=None)
     lines = registry.render().decode().splitlines()
@@ -16,7 +16,7 @@ def test_what_can_be_counted_starts_at_zero_and_nothing_else_does() -> None:
 
 
 def test_the_list_names_what_is_rendered_with_labels_and_their_values() -> None:
-    registry = Registry()
+    registry = MetricRegistry()
     registry.counter("pies", "Pies.", filling=("apple", "plum"))
     registry.histogram("baking_seconds", "Baking.", (0.5, 2), oven=None).labels("left").observe(1)
     registry.gauge("heat", "Heat.")
@@ -36,7 +36,7 @@ def test_the_list_names_what_is_rendered_with_labels_and_their_values() -> None:
 
 
 def test_the_process_is_listed_and_no_counter_has_a_second_series() -> None:
-    registry = Registry()
+    registry = MetricRegistry()
     registry.counter("pies", "Pies.")
     assert "process_resident_memory_bytes" in {series.name for series in registry.series()}
     assert b"_created" not in registry.render()
