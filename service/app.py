@@ -26,7 +26,7 @@ from service.loading import Load, Loaded, load
 from service.logs import RequestLog
 from service.metrics import Metrics
 from service.openai import openai_routes
-from service.operations import Life, operations_routes, probe_vectors, process_routes
+from service.operations import Life, operations_routes, probe_shift, probe_vectors, process_routes
 from service.pipeline import Pipeline, ServedEncoder
 from service.release import Release, Releases
 from service.routes import json_response
@@ -124,7 +124,7 @@ def _make_release(
         router.include_router(operations_routes(pipeline, catalogue, settings, bundle=bundle, probes=probes, life=life))
         return router
 
-    return Release(loaded, pipeline, catalogue, make_routes)
+    return Release(loaded, pipeline, catalogue, make_routes, probe_shift=probe_shift(probes))
 
 
 def _describe(app: FastAPI, releases: Releases, *, has_keys: bool) -> dict[str, Any]:

@@ -41,6 +41,11 @@ def probe_vectors(encoder: ServedEncoder) -> FloatArray:
     return normalize(encoder.encode(encoder.tokenizer.tokenize(PROBE_TEXTS)))
 
 
+def probe_shift(probes: FloatArray) -> float:
+    """Return how far the instruction of the last fixed text moves its query, 1 - cosine."""
+    return 1 - float(np.dot(probes[-2], probes[-1]))
+
+
 def process_routes(metrics: Metrics) -> APIRouter:
     """Make the router of what the process answers from its first moment on, model or not."""
     router = APIRouter(tags=["operations"])

@@ -18,7 +18,7 @@ from infembed.cli import make_app
 from infembed.errors import BadConfigError
 from service.configuration import FILE_VARIABLE, PREFIX, read_settings
 from service.metrics import Stage
-from service.operations import operations_routes
+from service.operations import operations_routes, process_routes
 from service.settings import Settings
 from tests.deploy.kubernetes.rendered import (
     KUBERNETES,
@@ -278,8 +278,9 @@ def _secret_files(container: Container) -> set[str]:
 @cache
 def _routes() -> set[str]:
     nothing = cast("Any", None)
-    router = operations_routes(nothing, nothing, nothing, nothing, bundle=nothing, probes=nothing, life=nothing)
-    return {str(getattr(route, "path", "")) for route in router.routes}
+    of_model = operations_routes(nothing, nothing, nothing, bundle=nothing, probes=nothing, life=nothing)
+    routes = [*process_routes(nothing).routes, *of_model.routes]
+    return {str(getattr(route, "path", "")) for route in routes}
 
 
 @cache
