@@ -1,0 +1,66 @@
+"""Take out of an environment what serving never opens: tests, sources for compilers, parts of Arrow, copies of a file.
+
+usage: trim.py ENVIRONMENT    (standard library only: it runs while the image is built)
+"""
+
+import hashlib
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+FOR_COMPILERS = {".a", ".c", ".cc", ".cpp", ".cuh", ".h", ".hpp", ".pxd", ".pxi", ".pyx"}
+
+# Arrow reads Parquet files that lie on a disk here; its RPC, its clients of object stores and ORC are half of it.
+UNUSED_ARROW = (
+    "_azurefs.*",
+    "_dataset_orc.*",
+    "_flight.*",
+    "_gcsfs.*",
+    "_hdfs.*",
+    "_orc.*",
+    "_pyarrow_cpp_tests.*",
+    "_s3fs.*",
+    "libarrow_flight.*",
+    "libarrow_python_flight.*",
+    "libarrow_s3.*",
+)
+
+
+def unused_files(packages: Path) -> Iterator[Path]:
+    """Give every file below `packages` (a site-packages directory) that serving does without."""
+    for path in sorted(packages.rglob("*")):
+        if path.is_symlink() or not path.is_file():
+            continue
+        inside = path.relative_to(packages)
+        if "tests" in inside.parts[1:-1] or "__pycache__" in inside.parts or path.suffix in FOR_COMPILERS:
+            yield path
+        elif inside.parts[0] == "pyarrow" and any(path.match(pattern) for pattern in UNUSED_ARROW):
+            yield path
+
+
+def link_copies(packages: Path) -> int:
+    """Make libraries that a wheel holds twice, since wheels know no links, one file; return the bytes won."""
+    first: dict[tuple[Path, str], Path] = {}
+    won = 0
+    for path in sorted(packages.rglob("*.so*"), key=lambda path: (len(path.name), path.name)):
+        if path.is_symlink() or not path.is_file():
+            continue
+        kept = first.setdefault((path.parent, hashlib.sha256(path.read_bytes()).hexdigest()), path)
+        if kept is not path:
+            won += path.stat().st_size
+            path.unlink()
+            path.symlink_to(kept.name)
+    return won
+
+
+def main(environment: Path) -> None:
+    for packages in environment.glob("lib/python3*/site-packages"):
+        unused = list(unused_files(packages))
+        size = sum(path.stat().st_size for path in unused)
+        for path in unused:
+            path.unlink()
+        print(f"{len(unused)} unused files ({size >> 20} MiB) and copies ({link_copies(packages) >> 20} MiB) removed")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
