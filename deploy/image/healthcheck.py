@@ -21,7 +21,7 @@ def ready_url(environment: Mapping[str, str]) -> str:
 
 def is_ready(url: str) -> bool:
     """Ask once. The certificate is not looked at: it names a host, not this address, and the answer stays inside."""
-    context = ssl._create_unverified_context() if url.startswith("https:") else None  # noqa: SLF001
+    context = ssl._create_unverified_context() if url.startswith("https:") else None
     try:
         with urllib.request.urlopen(url, timeout=TIMEOUT_S, context=context) as answer:
             return bool(answer.status == 200)

@@ -79,8 +79,10 @@ def licence_list(components: list[Component]) -> str:
         "/app/venv for Python's, /usr/share/doc/*/copyright for Debian's.",
         "",
     ]
-    for component in sorted(components, key=lambda one: (one["type"], one["name"].lower())):
-        lines.append(f"{component['name']} {component.get('version', '')}".strip() + f": {licence_names(component)}")
+    lines.extend(
+        f"{component['name']} {component.get('version', '')}".strip() + f": {licence_names(component)}"
+        for component in sorted(components, key=lambda one: (one["type"], one["name"].lower()))
+    )
     return "\n".join(lines) + "\n"
 
 

@@ -31,11 +31,15 @@ def unused_files(packages: Path) -> Iterator[Path]:
     for path in sorted(packages.rglob("*")):
         if path.is_symlink() or not path.is_file():
             continue
-        inside = path.relative_to(packages)
-        if "tests" in inside.parts[1:-1] or "__pycache__" in inside.parts or path.suffix in FOR_COMPILERS:
+        if _is_unused(path.relative_to(packages)):
             yield path
-        elif inside.parts[0] == "pyarrow" and any(path.match(pattern) for pattern in UNUSED_ARROW):
-            yield path
+
+
+def _is_unused(file: Path) -> bool:
+    """Tell by the path inside site-packages; a package called `tests` of its own is none of our business."""
+    if file.suffix in FOR_COMPILERS or "tests" in file.parts[1:-1] or "__pycache__" in file.parts:
+        return True
+    return file.parts[0] == "pyarrow" and any(file.match(pattern) for pattern in UNUSED_ARROW)
 
 
 def link_copies(packages: Path) -> int:
