@@ -124,7 +124,8 @@ RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --
  && python /image/trim.py /app/venv \
  && /app/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/venv/lib \
  && mkdir /app/cuda \
- && find /app/venv/lib -path '*/nvidia/*/lib/*.so*' -exec ln --symbolic '{}' /app/cuda/ ';'
+ && find /app/venv/lib -path '*/nvidia/*/lib/*.so*' -exec ln --symbolic '{}' /app/cuda/ ';' \
+ && LD_LIBRARY_PATH=/app/cuda python /image/cuda_libraries.py /app/venv /app/cuda
 COPY examples/demo /app/examples/demo
 RUN PYTHONPATH=/base /app/venv/bin/infembed bundle assemble --precision fp32 --precision fp16 --out /app/bundle \
  && /app/venv/bin/infembed index build --bundle /app/bundle --passages /app/examples/demo/passages.jsonl --out /collections/demo

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deploy.image.cuda_libraries import missing
 from deploy.image.healthcheck import is_ready, ready_url
 from deploy.image.inventory import debian_licences, debian_packages, licence_list, model
 from deploy.image.trim import link_copies, unused_files
@@ -132,3 +133,9 @@ def test_the_health_check_believes_the_status(
 
 def test_a_service_that_does_not_listen_is_not_ready() -> None:
     assert not is_ready("http://127.0.0.1:1/ready")
+
+
+def test_a_library_that_the_gpu_image_lacks_is_found_but_the_driver_s_is_the_host_s() -> None:
+    found = "\tlibcudart.so.13 => /app/cuda/libcudart.so.13 (0x1)"
+    linked = "\n".join([found, "\tlibcuda.so.1 => not found", "\tlibcurand.so.10 => not found"])
+    assert missing(linked) == ["libcurand.so.10"]
