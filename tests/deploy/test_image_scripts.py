@@ -137,5 +137,5 @@ def test_a_service_that_does_not_listen_is_not_ready() -> None:
 
 def test_a_library_that_the_gpu_image_lacks_is_found_but_the_driver_s_is_the_host_s() -> None:
     found = "\tlibcudart.so.13 => /app/cuda/libcudart.so.13 (0x1)"
-    linked = "\n".join([found, "\tlibcuda.so.1 => not found", "\tlibcurand.so.10 => not found"])
+    linked = f"{found}\n\tlibcuda.so.1 => not found\n\tlibcurand.so.10 => not found"
     assert missing(linked) == ["libcurand.so.10"]
