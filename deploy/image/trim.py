@@ -1,9 +1,10 @@
-"""Take out of an environment what serving never opens: tests, sources for compilers, parts of Arrow, copies of a file.
+"""Take out of an environment what serving never opens: tests, sources for compilers, parts of Arrow, copies, symbols.
 
-usage: trim.py ENVIRONMENT    (standard library only: it runs while the image is built)
+usage: trim.py ENVIRONMENT    (standard library and binutils' `strip`: it runs while the image is built)
 """
 
 import hashlib
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,6 +25,8 @@ UNUSED_ARROW = (
     "libarrow_python_flight.*",
     "libarrow_s3.*",
 )
+# The Python module has ONNX Runtime linked into it; this one is for programs in C.
+UNUSED_LIBRARY = "onnxruntime/capi/libonnxruntime.so.*"
 
 
 def unused_files(packages: Path) -> Iterator[Path]:
@@ -39,7 +42,9 @@ def _is_unused(file: Path) -> bool:
     """Tell by the path inside site-packages; a package called `tests` of its own is none of our business."""
     if file.suffix in FOR_COMPILERS or "tests" in file.parts[1:-1] or "__pycache__" in file.parts:
         return True
-    return file.parts[0] == "pyarrow" and any(file.match(pattern) for pattern in UNUSED_ARROW)
+    if file.parts[0] == "pyarrow":
+        return any(file.match(pattern) for pattern in UNUSED_ARROW)
+    return file.match(UNUSED_LIBRARY)
 
 
 def link_copies(packages: Path) -> int:
@@ -57,13 +62,33 @@ def link_copies(packages: Path) -> int:
     return won
 
 
+def strip_symbols(packages: Path) -> int:
+    """Take debugging symbols out of libraries; return the bytes won.
+
+    What lies in `*.libs` was rewritten when its wheel was repaired; `strip` is known to break such files.
+    """
+    libraries = [
+        path
+        for path in packages.rglob("*.so*")
+        if path.is_file() and not path.is_symlink() and not path.parent.name.endswith(".libs")
+    ]
+    before = _size(libraries)
+    subprocess.run(["/usr/bin/strip", "--strip-unneeded", *map(str, libraries)], check=True)
+    return before - _size(libraries)
+
+
+def _size(files: list[Path]) -> int:
+    return sum(path.stat().st_size for path in files)
+
+
 def main(environment: Path) -> None:
     for packages in environment.glob("lib/python3*/site-packages"):
         unused = list(unused_files(packages))
-        size = sum(path.stat().st_size for path in unused)
+        won = {"unused files": _size(unused)}
         for path in unused:
             path.unlink()
-        print(f"{len(unused)} unused files ({size >> 20} MiB) and copies ({link_copies(packages) >> 20} MiB) removed")
+        won |= {"copies": link_copies(packages), "symbols": strip_symbols(packages)}
+        print("removed", ", ".join(f"{name}: {size / 1e6:.1f} MB" for name, size in won.items()))
 
 
 if __name__ == "__main__":
