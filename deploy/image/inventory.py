@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 Component = dict[str, Any]
 
+PROJECT = "inf-embed"
 DPKG_STATUS = Path("/var/lib/dpkg/status")
 COPYRIGHTS = Path("/usr/share/doc")
 RELEASE = Path("/etc/os-release")
@@ -62,6 +63,12 @@ def model(bundle: Path) -> Component:
     }
 
 
+def image(components: list[Component]) -> Component:
+    """Give what the inventory is of; it has the version of the project inside."""
+    version = next(component["version"] for component in components if component["name"] == PROJECT)
+    return {"type": "container", "bom-ref": "image", "name": PROJECT, "version": version}
+
+
 def licence_names(component: Mapping[str, Any]) -> str:
     """Spell a component's licences, expressions as they are."""
     found: list[str] = []
@@ -94,7 +101,8 @@ def main() -> None:
     parser.add_argument("--licences", type=Path, required=True)
     options = parser.parse_args()
     bom = json.loads(options.python.read_text(encoding="utf-8"))
-    components: list[Component] = bom.setdefault("components", [])
+    components: list[Component] = bom["components"]
+    bom["metadata"]["component"] = image(components)
     if DPKG_STATUS.is_file():
         release = dict(line.split("=", 1) for line in RELEASE.read_text(encoding="utf-8").splitlines() if "=" in line)
         components.extend(debian_packages(DPKG_STATUS, COPYRIGHTS, release["ID"].strip('"')))

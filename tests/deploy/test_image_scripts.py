@@ -1,13 +1,16 @@
 import http.server
+import io
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from deploy.image.bytecode import address, imported_sources
 from deploy.image.cuda_libraries import missing
 from deploy.image.healthcheck import is_ready, ready_url
-from deploy.image.inventory import debian_licences, debian_packages, licence_list, model
+from deploy.image.inventory import debian_licences, debian_packages, image, licence_list, model
 from deploy.image.trim import link_copies, unused_files
 
 
@@ -30,6 +33,7 @@ def test_trimming_takes_tests_sources_for_compilers_and_the_parts_of_arrow_that_
         "numpy/lib/tests/test_io.py",
         "pyarrow/include/api.h",
         "pyarrow/libarrow_flight.so.26",
+        "onnxruntime/capi/libonnxruntime.so.1.32.0",
         "pyarrow/_s3fs.abi3.so",
     )
     _write(tmp_path, *kept, *unused)
@@ -76,6 +80,11 @@ def test_the_inventory_names_the_model_by_the_digest_of_its_manifest(tmp_path: P
     component = model(tmp_path)
     assert component["name"] == "mini"
     assert component["hashes"][0]["content"] == "e6ac19cb1e34688ca6ee0a0ee9dd76db93920ab7d1481bbdc61f5a2deeeee4e2"
+
+
+def test_the_inventory_is_of_an_image_that_has_the_version_of_the_project() -> None:
+    component = image([{"name": "numpy", "version": "2.4"}, {"name": "inf-embed", "version": "0.1.0"}])
+    assert (component["type"], component["version"]) == ("container", "0.1.0")
 
 
 def test_the_licence_list_has_a_line_for_each_component() -> None:
@@ -139,3 +148,18 @@ def test_a_library_that_the_gpu_image_lacks_is_found_but_the_driver_s_is_the_hos
     found = "\tlibcudart.so.13 => /app/cuda/libcudart.so.13 (0x1)"
     linked = f"{found}\n\tlibcuda.so.1 => not found\n\tlibcurand.so.10 => not found"
     assert missing(linked) == ["libcurand.so.10"]
+
+
+def test_the_address_of_the_service_is_read_from_its_output() -> None:
+    lines = io.StringIO("model mini\nready on http://127.0.0.1:4711 (documentation at ...)\n")
+    assert address(lines) == "http://127.0.0.1:4711"
+
+
+def test_a_service_that_ends_before_it_is_ready_fails_the_build() -> None:
+    with pytest.raises(SystemExit, match="before it was ready"):
+        address(io.StringIO("error: no bundle\n"))
+
+
+def test_only_what_was_imported_is_compiled(tmp_path: Path) -> None:
+    _write(tmp_path, "lib/a.py", "lib/b.py", f"lib/__pycache__/a.{sys.implementation.cache_tag}.pyc")
+    assert list(imported_sources(tmp_path)) == [tmp_path / "lib" / "a.py"]
