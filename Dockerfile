@@ -65,8 +65,8 @@ RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --
  && python /image/trim.py /app/venv
 COPY examples/demo /app/examples/demo
 RUN PYTHONPATH=/base /app/venv/bin/infembed bundle assemble --precision fp32 --precision int8 --out /app/bundle \
- && /app/venv/bin/infembed index build --bundle /app/bundle --passages /app/examples/demo/passages.jsonl --out /collections/demo \
- && /app/venv/bin/python /image/bytecode.py /app/venv --bundle /app/bundle --collections /collections \
+ && /app/venv/bin/infembed index build --bundle /app/bundle --passages /app/examples/demo/passages.jsonl --out /collections/demo
+RUN /app/venv/bin/python /image/bytecode.py --bundle /app/bundle --collections /collections /app/venv \
       model_signing.verifying opentelemetry.exporter.otlp.proto.http.trace_exporter opentelemetry.sdk.trace pyarrow.parquet
 RUN /tools/bin/cyclonedx-py environment --output-reproducible --output-file /python.cdx.json /app/venv/bin/python \
  && python /image/inventory.py /python.cdx.json --bundle /app/bundle --sbom /app/sbom.cdx.json --licences /app/LICENCES.txt \
@@ -101,10 +101,11 @@ RUN python -m venv --without-pip /app/venv \
       --index-url "${TORCH_INDEX}" --find-links wheels -r requirements/image-torch.txt
 COPY --from=wheel /wheels /wheels
 COPY deploy/image /image
-RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl \
- && /app/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /app/venv/lib
+RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --no-deps --no-index /wheels/*.whl
 COPY configs /app/configs
+# Importing compiles what the jobs import, and no more.
 RUN /app/venv/bin/infembed bundle assemble --precision fp32 --precision int8 --out /app/bundle \
+ && /app/venv/bin/python -c "import evaluation.evaluate, evaluation.registry.store, model_export.export, mteb, training.run" \
  && /tools/bin/cyclonedx-py environment --output-reproducible --output-file /python.cdx.json /app/venv/bin/python \
  && python /image/inventory.py /python.cdx.json --bundle /app/bundle --sbom /app/sbom.cdx.json --licences /app/LICENCES.txt \
  && install --directory --owner 10001 --group 10001 /work
@@ -133,8 +134,8 @@ RUN /tools/bin/pip --python /app/venv/bin/python install --quiet --no-compile --
  && LD_LIBRARY_PATH=/app/cuda python /image/cuda_libraries.py /app/venv /app/cuda
 COPY examples/demo /app/examples/demo
 RUN PYTHONPATH=/base /app/venv/bin/infembed bundle assemble --precision fp32 --precision fp16 --out /app/bundle \
- && /app/venv/bin/infembed index build --bundle /app/bundle --passages /app/examples/demo/passages.jsonl --out /collections/demo \
- && /app/venv/bin/python /image/bytecode.py /app/venv --bundle /app/bundle --collections /collections \
+ && /app/venv/bin/infembed index build --bundle /app/bundle --passages /app/examples/demo/passages.jsonl --out /collections/demo
+RUN /app/venv/bin/python /image/bytecode.py --bundle /app/bundle --collections /collections /app/venv \
       model_signing.verifying opentelemetry.exporter.otlp.proto.http.trace_exporter opentelemetry.sdk.trace pyarrow.parquet
 RUN /tools/bin/cyclonedx-py environment --output-reproducible --output-file /python.cdx.json /app/venv/bin/python \
  && python /image/inventory.py /python.cdx.json --bundle /app/bundle --sbom /app/sbom.cdx.json --licences /app/LICENCES.txt \

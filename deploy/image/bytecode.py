@@ -1,6 +1,6 @@
 """Run the service once, and keep compiled what that imported: a read-only image cannot compile at its start.
 
-usage: bytecode.py ENVIRONMENT --bundle BUNDLE --collections COLLECTIONS [MODULE...]
+usage: bytecode.py --bundle BUNDLE --collections COLLECTIONS ENVIRONMENT [MODULE...]
 
 Compiling everything would take twice the room, for modules that nothing imports. Since this serves a real search,
 it also proves that what trim.py left is enough. Standard library only: it runs while the image is built.
