@@ -1,5 +1,8 @@
 """Reads the Dockerfile into stages, enough for questions about it."""
 
+import os
+import shutil
+import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +30,11 @@ class Stage:
     def all(self, name: str) -> list[str]:
         """Give what follows each instruction called `name`."""
         return [instruction.rest for instruction in self.instructions if instruction.name == name]
+
+
+def tool(name: str) -> str | None:
+    """Find a program, in the environment that runs the tests first."""
+    return shutil.which(name, path=os.pathsep.join([sysconfig.get_path("scripts"), os.environ.get("PATH", "")]))
 
 
 def read_stages(path: Path = ROOT / "Dockerfile") -> dict[str, Stage]:

