@@ -71,7 +71,7 @@ expect_all demo
 step "add a collection to the volume, and let the running service take it in"
 "${compose[@]}" run --rm -v "$work/harbour.jsonl:/harbour.jsonl:ro" index \
   build --bundle /app/bundle --passages /harbour.jsonl --out /app/collections/harbour 2>/dev/null | sed 's/^/          /'
-"${compose[@]}" kill -s HUP service >/dev/null 2>&1
+docker exec "$(container)" python -c "import os, signal; os.kill(1, signal.SIGHUP)"
 for _ in $(seq 300); do curl -sf "$url/info" | grep -q '"harbour"' && break || sleep 0.1; done
 expect_all
 
