@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Says how large an image is and how long it takes from `docker run` to ready. On a busy machine look at the processor
 # time, which counts the service alone. Run it where Docker's daemon runs (it reads /proc).
-# usage: deploy/image/start_time.sh [IMAGE [ROUNDS]]
+# usage: deploy/compose/start_time.sh [IMAGE [ROUNDS]]
 set -euo pipefail
 image=${1:-inf-embed:cpu}
 port=${START_PORT:-18081}
