@@ -25,6 +25,7 @@ finish() {
 }
 
 step() { printf '%(%H:%M:%S)T  %s\n' -1 "$*"; }
+quietly() { "$@" >"$work/said" 2>&1 || { cat "$work/said" >&2; return 1; }; }
 container() { "${compose[@]}" ps -q service; }
 
 wait_ready() { # prints how long it took
@@ -63,8 +64,8 @@ PASSAGES
 chmod 755 "$work" && chmod 644 "$work/harbour.jsonl"
 
 step "up: $("${compose[@]}" version --short 2>/dev/null | head -1) ($COMPOSE)"
-[[ ${1:-} != --build ]] || "${compose[@]}" build service >/dev/null
-"${compose[@]}" up -d service >/dev/null 2>&1
+[[ ${1:-} != --build ]] || quietly "${compose[@]}" build service
+quietly "${compose[@]}" up -d service
 wait_ready
 expect_all demo
 
@@ -88,8 +89,8 @@ wait_ready
 expect_all
 
 step "down and up: the volume keeps both collections"
-"${compose[@]}" down --timeout 40 >/dev/null 2>&1
-"${compose[@]}" up -d service >/dev/null 2>&1
+quietly "${compose[@]}" down --timeout 40
+quietly "${compose[@]}" up -d service
 wait_ready
 expect_all
 
