@@ -6,10 +6,12 @@ STATE ?= .cache
 SERVE_ENV := .venv/serve
 DEV_ENV := .venv/dev
 CLIENT_ENVS := .venv/clients .venv/clients-hub2
+TARGET ?= cpu
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test clients check lint format bench lock clean
+.PHONY: help serve bundle test clients check lint format bench lock image sbom clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -47,6 +49,16 @@ bench: $(DEV_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## 
 
 lock:  ## rewrite requirements/*.txt from pyproject.toml (needs uv)
 	requirements/lock.sh
+
+image:  ## build an image: make image TARGET=cpu|gpu|jobs
+	docker build --target $(TARGET) --tag inf-embed:$(TARGET) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) $(DOCKER_BUILD) .
+
+sbom:  ## write what an image holds, and the licences, to build/: make sbom TARGET=cpu|gpu|jobs
+	@mkdir -p build
+	@made=$$(docker create inf-embed:$(TARGET)) && trap "docker rm $$made >/dev/null" EXIT \
+	  && docker cp $$made:/app/sbom.cdx.json build/sbom-$(TARGET).cdx.json \
+	  && docker cp $$made:/app/LICENCES.txt build/LICENCES-$(TARGET).txt && ls build/*-$(TARGET).*
 
 clean:  ## remove environments and everything built
 	rm -rf .venv $(STATE)
