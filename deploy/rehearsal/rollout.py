@@ -1,4 +1,4 @@
-"""Carry a plan out as the Argo Rollouts controller would: the steps, the live analysis beside them, abort at failure."""
+"""Carry a plan out as the Argo Rollouts controller would: the steps, the live analysis beside them, the abort."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
