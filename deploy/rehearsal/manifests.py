@@ -95,8 +95,8 @@ class Plan:
 def read_plan(directory: Path = ARGO) -> Plan:
     """Read the Rollout, its AnalysisTemplates and release.yaml."""
     objects = [found for path in sorted(directory.glob("*.yaml")) for found in yaml.safe_load_all(path.read_text())]
-    (rollout,) = (found for found in objects if found["kind"] == "Rollout")
-    templates = [_template(found) for found in objects if found["kind"] == "AnalysisTemplate"]
+    (rollout,) = (found for found in objects if found.get("kind") == "Rollout")
+    templates = [_template(found) for found in objects if found.get("kind") == "AnalysisTemplate"]
     canary = rollout["spec"]["strategy"]["canary"]
     background = canary.get("analysis", {})
     release = yaml.safe_load((directory / "release.yaml").read_text())

@@ -21,7 +21,7 @@ BASE = ARGO.parents[1] / "kubernetes" / "base"
 def objects(directory: Path, kind: str) -> list[dict[str, Any]]:
     """Every manifest of a kind in a directory."""
     found = (manifest for path in sorted(directory.glob("*.yaml")) for manifest in yaml.safe_load_all(path.read_text()))
-    return [manifest for manifest in found if manifest["kind"] == kind]
+    return [manifest for manifest in found if manifest.get("kind") == kind]
 
 
 def jobs() -> Iterator[tuple[str, dict[str, Any]]]:
@@ -46,6 +46,14 @@ def flagger_commands() -> list[list[str]]:
     (canary,) = objects(FLAGGER, "Canary")
     scripts = [hook["metadata"]["cmd"] for hook in canary["spec"]["analysis"]["webhooks"]]
     return [shlex.split(part)[1:] for script in scripts for part in script.split("&&")]
+
+
+def config_maps(value: Any) -> Iterator[str]:
+    """Every name by which something takes its environment from a ConfigMap."""
+    for inner in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from config_maps(inner)
+    if isinstance(value, dict) and "configMapRef" in value:
+        yield value["configMapRef"]["name"]
 
 
 def check_command(words: Sequence[str]) -> None:
@@ -203,6 +211,17 @@ def test_the_addresses_of_the_canary_job_are_the_rollouts_services() -> None:
     assert canary["stableService"] in str(ingress["spec"])
 
 
+def test_flaggers_webhooks_ask_the_services_that_flagger_makes() -> None:
+    (canary,) = objects(FLAGGER, "Canary")
+    service = canary["spec"]["service"]
+    (ask,) = (words for words in flagger_commands() if words[0] == "canary")
+    assert f"--stable=http://{service['name']}-primary:{service['port']}" in ask
+    assert f"--candidate=http://{service['name']}-canary:{service['port']}" in ask
+    (ingress,) = objects(FLAGGER, "Ingress")
+    backend = ingress["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+    assert (ingress["metadata"]["name"], backend["name"]) == (canary["spec"]["ingressRef"]["name"], service["name"])
+
+
 def test_a_track_pulls_a_version_and_never_an_alias_that_moves_under_it() -> None:
     for directory in (ARGO, FLAGGER):
         (release,) = objects(directory, "Deployment")
@@ -226,3 +245,5 @@ def test_kustomize_renders_it_over_the_service(directory: Path) -> None:
     (init,) = deployment["spec"]["template"]["spec"]["initContainers"]
     assert init["args"][-1].startswith("--version=")
     assert init["image"]
+    names = {found["metadata"]["name"] for found in rendered if found["kind"] == "ConfigMap"} | {"inf-embed-canary"}
+    assert set(config_maps(rendered)) <= names
