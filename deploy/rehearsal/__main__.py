@@ -18,8 +18,8 @@ from deploy.rehearsal.stage import Stage, prepare
 from deploy.rehearsal.world import Pace, World
 
 _TOOLS = {"nginx": "nginx-light", "prometheus": "prometheus"}
-_AFTER_S = 4.0
-"""Time that clients go on after the end of a rollout."""
+_AFTERWARDS = 50
+"""Searches by which is seen that all is well after the end of a rollout."""
 
 
 class Timeline:
@@ -82,7 +82,7 @@ def _rehearse(
         rollout = Rollout(plan, world, speed_up=options.speed_up, say=timeline.say)
         outcome = rollout.run(without=scenario.without)
         ended_at = world.now()
-        world.sleep(_AFTER_S)
+        world.clients.wait_for(_AFTERWARDS)
         world.clients.stop()
         ending = check_ending(
             scenario,

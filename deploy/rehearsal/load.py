@@ -86,6 +86,12 @@ class Clients:
         for thread in self._threads:
             thread.join(timeout=_TIMEOUT_S + 5)
 
+    def wait_for(self, n_answers: int) -> None:
+        """Return once so many more requests, asked from now on, are answered."""
+        since = time.monotonic()
+        while len(self.answers(since=since)) < n_answers:
+            time.sleep(0.05)
+
     @property
     def n_sent(self) -> int:
         return self._n_sent

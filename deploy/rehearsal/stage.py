@@ -46,7 +46,7 @@ def prepare(state: Path) -> Stage:
         queries=write_lines(state / "queries.jsonl", questions_of(texts)),
         questions=texts.shadows,
         gate_cache=state / "evaluation",
-        empty_registry=_empty_registry(state / "empty-registry"),
+        empty_registry=empty_registry(state / "empty-registry"),
     )
 
 
@@ -72,7 +72,7 @@ def _bundle(path: Path, recipe: str, log: Path) -> Path:
     return path
 
 
-def _empty_registry(directory: Path) -> Path:
+def empty_registry(directory: Path) -> Path:
     """Its hundred migrations take seconds: they are made once, and the file is copied."""
     from evaluation.registry.location import Location
     from evaluation.registry.store import Store

@@ -50,13 +50,6 @@ def answering() -> Iterator[str]:
     thread.join()
 
 
-def until(clients: Clients, n_more: int) -> None:
-    """Wait until so many more requests are answered."""
-    wanted = len(clients.answers()) + n_more
-    while len(clients.answers()) < wanted:
-        time.sleep(0.01)
-
-
 @pytest.mark.slow
 def test_weights_change_under_load_and_no_request_is_lost(tmp_path: Path) -> None:
     if shutil.which("nginx") is None:
@@ -64,12 +57,12 @@ def test_weights_change_under_load_and_no_request_is_lost(tmp_path: Path) -> Non
     with answering() as stable, answering() as candidate:
         proxy = Proxy(tmp_path / "nginx", stable=stable)
         clients = Clients(proxy.url, [Question("bread", None)], rate=200)
-        until(clients, 20)
+        clients.wait_for(20)
         for percent in (5, 50, 100, 0):
             proxy.send(percent, candidate)
-            until(clients, 60)
+            clients.wait_for(60)
         back_at = time.monotonic()
-        until(clients, 20)
+        clients.wait_for(20)
         clients.stop()
         proxy.stop()
     tally = count(clients.answers())
