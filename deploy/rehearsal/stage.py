@@ -3,6 +3,7 @@
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from deploy.rehearsal.load import Question
 from deploy.rehearsal.processes import infembed
@@ -63,6 +64,16 @@ def new_registry(stage: Stage, directory: Path, *, champion: Path, candidate: Pa
     promotion.register(store, champion, someone)
     promotion.promote(store, None, someone, index=stage.blue)
     promotion.register(store, candidate, someone, index=stage.green)
+
+
+def champion_of(registry: Path) -> dict[str, Any]:
+    """Return what a registry has in production."""
+    from evaluation.registry.location import Location
+    from evaluation.registry.store import Store
+
+    champion = Store.open(Location.parse(str(registry))).state().champion
+    assert champion is not None
+    return champion.model_dump(mode="json")
 
 
 def _bundle(path: Path, recipe: str, log: Path) -> Path:

@@ -15,7 +15,7 @@ from deploy.rehearsal.processes import Service, infembed, serve
 from deploy.rehearsal.prometheus import Prometheus
 from deploy.rehearsal.proxy import Proxy
 from deploy.rehearsal.scenarios import Model, Scenario
-from deploy.rehearsal.stage import Stage, new_registry
+from deploy.rehearsal.stage import Stage, champion_of, new_registry
 
 _STABLE_VERSION, _CANDIDATE_VERSION = 1, 2
 _POLICIES = Path(__file__).parents[2] / "configs"
@@ -158,12 +158,8 @@ class World:
         time.sleep(seconds_)
 
     def champion(self) -> dict[str, Any]:
-        """Return the registry's champion as `infembed registry list` shows it."""
-        ended = infembed(
-            ("registry", "list", "--json", f"--registry={self.registry}"), log=self._directory / "registry.log"
-        )
-        found: dict[str, Any] = json.loads(ended.text)["champion"]
-        return found
+        """Return the registry's champion: version, bundle and index pointer."""
+        return champion_of(self.registry)
 
     @property
     def _fault_file(self) -> Path:
