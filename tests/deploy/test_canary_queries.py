@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -64,7 +65,9 @@ def failing(series: list[dict[str, str]], tmp_path: Path) -> dict[str, float]:
         pytest.skip("needs promtool (Debian: prometheus)")
     rules = [{"record": metric.name.replace("-", "_"), "expr": metric.query} for metric in metrics()]
     (tmp_path / "rules.yml").write_text(yaml.safe_dump({"groups": [{"name": "live", "rules": rules}]}))
-    expected = [{"expr": rule["record"], "eval_time": f"{MINUTES}m", "exp_samples": []} for rule in rules]
+    expected: list[dict[str, Any]] = [
+        {"expr": rule["record"], "eval_time": f"{MINUTES}m", "exp_samples": []} for rule in rules
+    ]
     test = {"interval": "15s", "input_series": series, "promql_expr_test": expected}
     file = {"rule_files": ["rules.yml"], "evaluation_interval": "15s", "tests": [test]}
     (tmp_path / "test.yml").write_text(yaml.safe_dump(file))

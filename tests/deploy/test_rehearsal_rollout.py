@@ -131,12 +131,11 @@ def test_a_metric_fails_when_failures_pass_its_limit(values: list[float], fails:
 
 def test_a_first_measurement_waits_for_its_delay() -> None:
     metric = Metric("late", query="q", condition=Condition(">", 0), initial_delay_s=120, interval_s=60)
-    asked: list[str] = []
-    analysis = LiveAnalysis([metric], lambda query: asked.append(query) or 1.0, now=10, speed_up=60)
+    analysis = LiveAnalysis([metric], lambda _: 1.0, now=10, speed_up=60)
     analysis.tick(11.9)
-    assert asked == []
+    assert analysis.last == {}
     analysis.tick(12)
-    assert asked == ["q"]
+    assert set(analysis.last) == {"late"}
 
 
 @pytest.mark.parametrize(("text", "expected"), [("10m", 600), ("90s", 90), ("1h30m", 5400), ("500ms", 0.5), (30, 30)])
