@@ -11,11 +11,11 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test clients check lint format bench lock image sbom clean
+.PHONY: help serve bundle test clients check lint format bench canary-rehearsal lock image sbom clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 serve: $(SERVE_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## install, build the demo index, serve on 127.0.0.1:8080
 	@exec $(SERVE_ENV)/bin/infembed serve --bundle $(BUNDLE) --collections $(COLLECTIONS) \
@@ -46,6 +46,9 @@ format: $(DEV_ENV)/.done  ## rewrite the code as the formatter wants it
 
 bench: $(DEV_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## measure the service beside the bare session
 	$(DEV_ENV)/bin/python benchmarks/service_latency.py --bundle $(BUNDLE) --collections $(COLLECTIONS)
+
+canary-rehearsal: $(DEV_ENV)/.done  ## roll out good and bad candidates on this machine (needs nginx-light and prometheus)
+	$(DEV_ENV)/bin/python -m deploy.rehearsal --state $(STATE)/rehearsal
 
 lock:  ## rewrite requirements/*.txt from pyproject.toml (needs uv)
 	requirements/lock.sh
