@@ -71,12 +71,19 @@ def _run_round(cases: Iterable[Case], label: str) -> Round:
 
 
 def table(rounds: Sequence[Round]) -> str:
-    """Write what was measured, in the order of the first round."""
-    lines = ["| workload | who | p50 ms | p99 ms | per second (lowest to highest round) |", "|---|---|---:|---:|---:|"]
+    """Write what was measured, in the order of the first round; rates are also divided by the workload's first."""
+    lines = [
+        "| workload | who | p50 ms | p99 ms | per second (lowest to highest round) | times the first |",
+        "|---|---|---:|---:|---:|---:|",
+    ]
+    firsts: dict[str, Key] = {}
     for key in rounds[0]:
+        first = firsts.setdefault(key.workload, key)
         loads = [one[key] for one in rounds]
         p50, p99 = median(load.p50_ms for load in loads), median(load.p99_ms for load in loads)
-        lines.append(f"| {key.workload} | {key.name} | {p50:.1f} | {p99:.1f} | {spread([x.per_s for x in loads])} |")
+        rates = spread([load.per_s for load in loads])
+        ratios = spread([one[key].per_s / one[first].per_s for one in rounds], digits=2)
+        lines.append(f"| {key.workload} | {key.name} | {p50:.1f} | {p99:.1f} | {rates} | {ratios} |")
     return "\n".join(lines)
 
 

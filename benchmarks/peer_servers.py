@@ -18,6 +18,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.memory import Resident, resident
 from infembed.bundle import Precision
 from model_export.assemble import find_base
 from model_export.recipe import minilm_base
@@ -70,10 +71,8 @@ class Running(NamedTuple):
     pid: int
 
     @property
-    def resident_mb(self) -> float:
-        """Memory that is resident, pages of files included."""
-        lines = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-        return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("Rss"))
+    def memory(self) -> Resident:
+        return resident(self.pid)
 
     def settle(self) -> None:
         """Wait until it does nothing: requests that a client left behind are no part of the next run."""

@@ -97,7 +97,7 @@ def measure(arguments: argparse.Namespace, parts: Collection[Part], scratch: Pat
             print(f"search over the collection {name}")
             cases += search_cases(servers[FP32], scratch, collection=name, seconds=arguments.seconds)
         rounds = run_rounds(cases, arguments.rounds)
-        memory = ", ".join(f"{name} {server.resident_mb:.0f}" for name, server in servers.items())
+        memory = ", ".join(f"{name} {server.memory.total:.0f}" for name, server in servers.items())
     print(f"\n{table(rounds)}\n\n{target_table(TARGETS, rounds)}\n\nMB resident at the end: {memory}")
     if arguments.json:
         found = [{str(key): load._asdict() for key, load in one.items()} for one in rounds]
@@ -170,17 +170,17 @@ def all_cases(
     if Part.SHORT in parts:
         short = single_requests(scratch, connections=16)
         for name, server in servers.items():
-            yield Case(Key(Part.SHORT, name), partial(short.put_on, server, seconds))
+            yield Case(Key(Part.SHORT, name), partial(short.put_on, server, seconds=seconds))
     if Part.BATCHES in parts:
         batches = batch_requests(scratch, connections=4)
         for name, server in servers.items():
-            yield Case(Key(Part.BATCHES, name), partial(batches.put_on, server, 1.5 * seconds))
+            yield Case(Key(Part.BATCHES, name), partial(batches.put_on, server, seconds=1.5 * seconds))
         for name, model in models.items():
             yield Case(Key(Part.BATCHES, bare[name]), partial(model.sorted_batches, 1.5 * seconds))
     if Part.ONE_CLIENT in parts:
         alone = single_requests(scratch, connections=1)
         for name, model in models.items():
-            yield Case(Key(Part.ONE_CLIENT, name), partial(alone.put_on, servers[name], seconds))
+            yield Case(Key(Part.ONE_CLIENT, name), partial(alone.put_on, servers[name], seconds=seconds))
             yield Case(Key(Part.ONE_CLIENT, bare[name]), partial(model.one_by_one, seconds))
 
 
@@ -190,7 +190,7 @@ def search_cases(server: Running, scratch: Path, *, collection: str, seconds: fl
     search = [{"query": text, "collection": collection} for text in short_texts()]
     for path, bodies in ((EMBED, embed), (SEARCH, search)):
         workload = Workload(write_bodies(scratch / f"{path[1:]}.jsonl", bodies), path, connections=1)
-        yield Case(Key(Part.SEARCH, path), partial(workload.put_on, server, seconds))
+        yield Case(Key(Part.SEARCH, path), partial(workload.put_on, server, seconds=seconds))
 
 
 if __name__ == "__main__":

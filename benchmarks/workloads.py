@@ -3,12 +3,15 @@
 import random
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.instruction_cache import VOCABULARY
-from benchmarks.load import Load, load_of, run_load, warm_up, write_bodies
+from benchmarks.load import Load, joined, load_of, run_load, warm_up, write_bodies
 from benchmarks.peer_servers import Running
 from infembed.bundle import Precision
 from infembed.encoder import OnnxEncoder
@@ -32,14 +35,25 @@ class Workload(NamedTuple):
     path: str
     connections: int
 
-    def put_on(self, server: Running, seconds: float) -> Load:
-        """Wake a server, warm it up, measure it."""
-        with server.awake():
-            url = server.url + self.path
-            warm_up(url, self.bodies, connections=self.connections, seconds=WARM_UP_S)
-            server.settle()
-            load = run_load(url, self.bodies, connections=self.connections, seconds=seconds)
-            server.settle()
+    def put_on(self, *servers: Running, seconds: float) -> Load:
+        """Wake servers, warm them up, measure them together; replicas divide the connections evenly."""
+        share = self._replace(connections=self.connections // len(servers))
+        with ExitStack() as stack, ThreadPoolExecutor(len(servers)) as clients:
+            for server in servers:
+                stack.enter_context(server.awake())
+            list(clients.map(share.warm_up, servers))
+            loads = list(clients.map(partial(share.run, seconds=seconds), servers))
+        return joined(loads)
+
+    def warm_up(self, server: Running) -> None:
+        """Let a server that is awake work for a second, and finish what it was asked."""
+        warm_up(server.url + self.path, self.bodies, connections=self.connections, seconds=WARM_UP_S)
+        server.settle()
+
+    def run(self, server: Running, *, seconds: float) -> Load:
+        """Measure a server that is awake, and let it finish."""
+        load = run_load(server.url + self.path, self.bodies, connections=self.connections, seconds=seconds)
+        server.settle()
         return load
 
 
@@ -83,13 +97,13 @@ class BareModel:
 
     def one_by_one(self, seconds: float) -> Load:
         """Run short texts one at a time."""
-        return timed(self._encoder.encode, [[item] for item in self._tokens(short_texts())], seconds)
+        return timed(self._encoder.encode, [[item] for item in self._tokens(short_texts())], seconds=seconds)
 
     def sorted_batches(self, seconds: float) -> Load:
         """Run the texts of batch requests, many sorted by length at once; counted in requests."""
         items = self._tokens([text for batch in text_batches() for text in batch])
         together = [items[i : i + SORTED_TEXTS] for i in range(0, len(items), SORTED_TEXTS)]
-        load = timed(self._encoder.encode, together, seconds)
+        load = timed(self._encoder.encode, together, seconds=seconds)
         return load._replace(answers=load.answers * SORTED_TEXTS // BATCH_TEXTS)
 
     def _tokens(self, texts: Sequence[str]) -> list[TokenizedInput]:
@@ -97,7 +111,7 @@ class BareModel:
 
 
 def timed(
-    run: Callable[[Sequence[TokenizedInput]], object], batches: Sequence[Sequence[TokenizedInput]], seconds: float
+    run: Callable[[Sequence[TokenizedInput]], object], batches: Sequence[Sequence[TokenizedInput]], *, seconds: float
 ) -> Load:
     """Run batches in turn for `seconds`; an answer is a batch."""
     run(batches[0])
