@@ -14,7 +14,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,12 +55,16 @@ PLAIN = Environment("plain", ("sentence-transformers==5.7.0", "fastapi", "uvicor
 
 
 class Program(NamedTuple):
-    """How a server is started: `{port}` in its command is where it listens, `health` answers 200 once it is ready."""
+    """How a server is started: `{port}` in its command is where it listens, `health` answers 200 once it is ready.
+
+    It runs in `directory`, None: in this one.
+    """
 
     name: str
     command: Sequence[str]
     health: str
     settings: Mapping[str, str] = {}
+    directory: Path | None = None
 
 
 class Running(NamedTuple):
@@ -110,21 +114,27 @@ def service(
 
 def infinity_torch(name: str, root: Path) -> Program:
     """Infinity with its torch engine and defaults."""
-    python = INFINITY.install(root)
-    return _infinity(python, name, copied_checkpoint(root), engine="torch")
+    return _infinity(name, root, "torch", copied_checkpoint(root))
 
 
 def infinity_optimum(name: str, root: Path) -> Program:
-    """Infinity with ONNX Runtime: optimum exports the model, Infinity fuses it at its first start and keeps that."""
+    """Infinity with ONNX Runtime, on the fused model that benchmarks/export_for_infinity.py makes once."""
     python = INFINITY.install(root)
     exported = root / "onnx"
-    if not (exported / "model.onnx").is_file():
-        scratch = root / "onnx.making"
-        command = [python.with_name("optimum-cli"), "export", "onnx", "--task", "feature-extraction"]
-        command += ["--model", copied_checkpoint(root), scratch]
-        subprocess.run(list(map(str, command)), check=True, env={**os.environ, **_OFFLINE})
-        scratch.rename(exported)
-    return _infinity(python, name, exported, engine="optimum")
+    if not exported.is_dir():
+        making = root / "onnx.making"
+        command = [python, Path(__file__).with_name("export_for_infinity.py"), copied_checkpoint(root), making]
+        subprocess.run(list(map(str, command)), check=True, env={**os.environ, **_OFFLINE, "HF_HOME": str(root / "hf")})
+        making.rename(exported)
+    return _infinity(name, root, "optimum", exported)
+
+
+def _infinity(name: str, root: Path, engine: str, model: Path) -> Program:
+    """Start it inside the model's directory: optimum 2 does not find a file by the path that Infinity gives it."""
+    command = [str(INFINITY.install(root).with_name("infinity_emb")), "v2", "--host", "127.0.0.1", "--port", "{port}"]
+    command += ["--model-id", ".", "--served-model-name", "model", "--engine", engine, "--device", "cpu"]
+    command += ["--pooling-method", "mean", "--log-level", "warning"]
+    return Program(name, command, "/health", {"HF_HOME": str(root / "hf")}, directory=model)
 
 
 def plain(name: str, root: Path) -> Program:
@@ -133,13 +143,6 @@ def plain(name: str, root: Path) -> Program:
     command = [str(uvicorn), "plain_server:app", "--app-dir", str(Path(__file__).parent), "--port", "{port}"]
     command += ["--no-access-log", "--log-level", "warning"]
     return Program(name, command, "/health", {"MODEL": str(copied_checkpoint(root))})
-
-
-def _infinity(python: Path, name: str, model: Path, *, engine: str) -> Program:
-    command = [str(python.with_name("infinity_emb")), "v2", "--host", "127.0.0.1", "--port", "{port}"]
-    command += ["--model-id", str(model), "--served-model-name", "model", "--engine", engine, "--device", "cpu"]
-    command += ["--pooling-method", "mean", "--log-level", "warning"]
-    return Program(name, command, "/health")
 
 
 def copied_checkpoint(root: Path) -> Path:
@@ -172,15 +175,18 @@ def _started(program: Program, logs: Path) -> Iterator[Running]:
     environment = {**os.environ, **_OFFLINE, **program.settings}
     with (
         log.open("wb") as file,
-        subprocess.Popen(command, stdout=file, stderr=file, env=environment, start_new_session=True) as process,
+        subprocess.Popen(
+            command, stdout=file, stderr=file, env=environment, cwd=program.directory, start_new_session=True
+        ) as process,
     ):
         try:
             url = f"http://127.0.0.1:{port}"
             _wait_until_ready(process, url + program.health, log)
             yield Running(program.name, url, process.pid)
         finally:
-            for sig in (signal.SIGTERM, signal.SIGCONT):
-                os.killpg(process.pid, sig)
+            with suppress(ProcessLookupError):
+                for sig in (signal.SIGTERM, signal.SIGCONT):
+                    os.killpg(process.pid, sig)
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", url: str, log: Path) -> None:
