@@ -80,7 +80,7 @@ def main() -> None:
         measure(arguments, parts, Path(scratch))
 
 
-def measure(arguments: argparse.Namespace, parts: Collection[Part], scratch: Path) -> None:
+def measure(arguments: argparse.Namespace, parts: frozenset[Part], scratch: Path) -> None:
     """Start what the parts need, check it, measure it, print it."""
     searched = None
     if Part.SEARCH in parts:
@@ -105,7 +105,7 @@ def measure(arguments: argparse.Namespace, parts: Collection[Part], scratch: Pat
 
 
 def choose_programs(
-    arguments: argparse.Namespace, parts: Collection[Part], collections: Path | None
+    arguments: argparse.Namespace, parts: frozenset[Part], collections: Path | None
 ) -> list[Program]:  # fmt: skip
     """Return the servers that the parts need, installing what is missing; those left out by name are not."""
     root = arguments.environments.resolve()
@@ -160,7 +160,7 @@ def _embed(url: str, texts: Sequence[str]) -> FloatArray:
 def all_cases(
     servers: Mapping[str, Running],
     models: Mapping[str, BareModel],
-    parts: Collection[Part],
+    parts: frozenset[Part],
     scratch: Path,
     *,
     seconds: float,

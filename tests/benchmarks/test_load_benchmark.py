@@ -43,7 +43,9 @@ def test_rates_of_replicas_add_up_and_the_slowest_latency_counts() -> None:
 
 
 def test_calls_of_this_process_are_described_like_answers() -> None:
-    assert load_of([0.001, 0.002, 0.003], seconds=0.5)[:3] == (3, 0.5, pytest.approx(2.0))
+    load = load_of([0.001, 0.002, 0.003], seconds=0.5)
+    assert load.per_s == 6.0
+    assert load.p50_ms == pytest.approx(2.0)
 
 
 def test_texts_differ_and_have_as_many_words_as_asked() -> None:
