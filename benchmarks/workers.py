@@ -102,10 +102,9 @@ def main() -> None:
             servers |= budgets
         rounds = run_rounds(cases, arguments.rounds)
         memory = {name: server.memory for name, server in servers.items()}
-    print(f"\n{arguments.precision}, {available_cpus()} processors\n\n{table(rounds)}")
-    print("\nMB resident and, of it, private at the end:\n")
+    print(f"\n{arguments.precision}, {available_cpus()} processors\n\n{table(rounds)}\n")
     for name, found in memory.items():
-        print(f"- {name}: {found.total:.0f}, {found.private:.0f}")
+        print(f"{name}: {found.total:.0f} MB resident at the end, {found.private:.0f} of them private")
 
 
 class Requests(NamedTuple):
