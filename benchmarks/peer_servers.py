@@ -51,6 +51,11 @@ class Environment(NamedTuple):
 
 
 INFINITY = Environment("infinity", ("infinity_emb[torch,optimum,server,logging]==0.0.78", _TORCH))
+INFINITY_BETTER = Environment(
+    "infinity-bt",
+    ("infinity_emb[torch,server,logging]==0.0.78", "optimum==1.24.0", "transformers==4.48.3", _TORCH),
+)
+"""With the last versions that have BetterTransformer: Infinity uses it where it finds it, pip does not choose them."""
 PLAIN = Environment("plain", ("sentence-transformers==5.7.0", "fastapi", "uvicorn[standard]", _TORCH))
 
 
@@ -112,9 +117,9 @@ def service(
     return Program(name, command, "/ready", {"INFEMBED_LOG_LEVEL": "warning", **settings})
 
 
-def infinity_torch(name: str, root: Path) -> Program:
+def infinity_torch(name: str, root: Path, *, environment: Environment = INFINITY) -> Program:
     """Infinity with its torch engine and defaults."""
-    return _infinity(name, root, "torch", copied_checkpoint(root))
+    return _infinity(name, environment.install(root), "torch", copied_checkpoint(root))
 
 
 def infinity_optimum(name: str, root: Path) -> Program:
@@ -126,15 +131,15 @@ def infinity_optimum(name: str, root: Path) -> Program:
         command = [python, Path(__file__).with_name("export_for_infinity.py"), copied_checkpoint(root), making]
         subprocess.run(list(map(str, command)), check=True, env={**os.environ, **_OFFLINE, "HF_HOME": str(root / "hf")})
         making.rename(exported)
-    return _infinity(name, root, "optimum", exported)
+    return _infinity(name, python, "optimum", exported)
 
 
-def _infinity(name: str, root: Path, engine: str, model: Path) -> Program:
+def _infinity(name: str, python: Path, engine: str, model: Path) -> Program:
     """Start it inside the model's directory: optimum 2 does not find a file by the path that Infinity gives it."""
-    command = [str(INFINITY.install(root).with_name("infinity_emb")), "v2", "--host", "127.0.0.1", "--port", "{port}"]
+    command = [str(python.with_name("infinity_emb")), "v2", "--host", "127.0.0.1", "--port", "{port}"]
     command += ["--model-id", ".", "--served-model-name", "model", "--engine", engine, "--device", "cpu"]
     command += ["--pooling-method", "mean", "--log-level", "warning"]
-    return Program(name, command, "/health", {"HF_HOME": str(root / "hf")}, directory=model)
+    return Program(name, command, "/health", {"HF_HOME": str(model.parent / "hf")}, directory=model)
 
 
 def plain(name: str, root: Path) -> Program:

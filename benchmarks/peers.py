@@ -24,7 +24,16 @@ import numpy as np
 
 from benchmarks.load import write_bodies
 from benchmarks.paired import Case, Key, Measure, Target, run_rounds, table, target_table
-from benchmarks.peer_servers import Program, Running, infinity_optimum, infinity_torch, plain, service, started
+from benchmarks.peer_servers import (
+    INFINITY_BETTER,
+    Program,
+    Running,
+    infinity_optimum,
+    infinity_torch,
+    plain,
+    service,
+    started,
+)
 from benchmarks.service_latency import largest
 from benchmarks.workloads import BareModel, Workload, batch_requests, short_texts, single_requests, text_batches
 from infembed.bundle import Precision
@@ -32,7 +41,8 @@ from infembed.vectors import FloatArray, normalize
 
 FP32, INT8 = "InF-Embed fp32", "InF-Embed int8"
 BARE_FP32, BARE_INT8 = "bare session fp32", "bare session int8"
-INFINITY_TORCH, INFINITY_OPTIMUM, PLAIN = "Infinity torch", "Infinity optimum", "FastAPI + sentence-transformers"
+INFINITY_TORCH, BETTER_TORCH = "Infinity torch", "Infinity torch, BetterTransformer"
+INFINITY_OPTIMUM, PLAIN = "Infinity optimum", "FastAPI + sentence-transformers"
 SEARCH, EMBED = "/search", "/embed"
 SAME_VECTORS = 0.999
 ROUNDED_VECTORS = 0.98
@@ -51,10 +61,14 @@ class Part(StrEnum):
 
 TARGETS = (
     Target(Part.SHORT, FP32, INFINITY_TORCH, Measure.RATE, 2.5),
+    Target(Part.SHORT, FP32, BETTER_TORCH, Measure.RATE, 2.5),
     Target(Part.SHORT, FP32, INFINITY_OPTIMUM, Measure.RATE, 1.3),
     Target(Part.SHORT, INT8, INFINITY_TORCH, Measure.RATE, 5.0),
+    Target(Part.SHORT, INT8, BETTER_TORCH, Measure.RATE, 5.0),
     Target(Part.BATCHES, FP32, INFINITY_TORCH, Measure.RATE, 1.2),
+    Target(Part.BATCHES, FP32, BETTER_TORCH, Measure.RATE, 1.2),
     Target(Part.BATCHES, INT8, INFINITY_TORCH, Measure.RATE, 2.5),
+    Target(Part.BATCHES, INT8, BETTER_TORCH, Measure.RATE, 2.5),
     Target(Part.BATCHES, FP32, BARE_FP32, Measure.RATE, 0.9),
     Target(Part.BATCHES, INT8, BARE_INT8, Measure.RATE, 0.9),
     Target(Part.ONE_CLIENT, FP32, BARE_FP32, Measure.EXTRA, 1.5),
@@ -71,7 +85,7 @@ def main() -> None:
     parser.add_argument("--without", action="append", default=[], help="leave a server out, by name; may be repeated")
     parser.add_argument("--collections", type=Path, help="directory of collections to search; default: the demo index")
     parser.add_argument("--collection", help="which one of them; default: the largest")
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--seconds", type=float, default=4.0, help="of one case in one round; batches get 1.5 times it")
     parser.add_argument("--json", type=Path, help="also write every load here")
     arguments = parser.parse_args()
@@ -116,6 +130,7 @@ def choose_programs(
         makers[INT8] = partial(service, INT8, arguments.bundle, precision=Precision.INT8)
     if not parts.isdisjoint({Part.SHORT, Part.BATCHES}):
         makers[INFINITY_TORCH] = partial(infinity_torch, INFINITY_TORCH, root)
+        makers[BETTER_TORCH] = partial(infinity_torch, BETTER_TORCH, root, environment=INFINITY_BETTER)
         makers[INFINITY_OPTIMUM] = partial(infinity_optimum, INFINITY_OPTIMUM, root)
         makers[PLAIN] = partial(plain, PLAIN, root)
     if unknown := set(arguments.without) - (makers.keys() - {FP32}):
