@@ -25,7 +25,7 @@ from model_export.recipe import minilm_base
 
 _TORCH = "torch==2.13.0"
 _OFFLINE = {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "DO_NOT_TRACK": "1"}
-_READY_WITHIN_S = 300.0
+_READY_WITHIN_S = 900.0
 _SETTLED_WITHIN_S = 20.0
 _LOOK_EVERY_S, _IDLE_S = 0.2, 0.01
 """A server that uses less processor time than this between two looks does nothing."""
