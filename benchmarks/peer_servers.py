@@ -162,6 +162,7 @@ def copied_checkpoint(root: Path) -> Path:
 def started(programs: Sequence[Program], logs: Path) -> Iterator[dict[str, Running]]:
     """Start servers one after the other and stop each once it is ready; what they say goes to files below `logs`."""
     logs.mkdir(parents=True, exist_ok=True)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # otherwise stopped servers would outlive this process
     with ExitStack() as stack:
         running = {}
         for program in programs:
