@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from service.errors import retry_headers
+
 MOST_HEAD_BYTES = 65_536
 _LEAST_READ_BYTES = 65_536
 """What a client must take of a waiting answer in each period; one that reads nothing holds memory for ever."""
@@ -67,6 +69,10 @@ class BoundedProtocol(HttpToolsProtocol):
             message = f"the request's headers are larger than {MOST_HEAD_BYTES} bytes; send fewer"
             self._refuse("431 Request Header Fields Too Large", "Validation", message)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as all errors are answered."""
+        self._refuse("400 Bad Request", "Validation", f"this is not HTTP/1.1: {msg}")
+
     def _begin_head(self) -> None:
         self._end_head()
         self._head_bytes = 0
@@ -106,6 +112,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._end_head()
         body = orjson.dumps({"error": message, "error_type": error_type})
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        head += "retry-after: 1\r\n" if status.startswith("503") else ""
+        headers = retry_headers(1.0) if status.startswith("503") else {}
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
         self.transport.close()
