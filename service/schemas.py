@@ -65,7 +65,8 @@ Text = Annotated[str, Field(json_schema_extra={"minLength": 1, "pattern": r"\S"}
 Texts = Text | Annotated[list[Text], Field(fail_fast=True, json_schema_extra={"minItems": 1})]
 """A list stops at its first wrong element: a million of them must not make a million errors."""
 Instructions = str | Annotated[list[str | None], Field(fail_fast=True)]
-Whole = Annotated[int, BeforeValidator(_whole)]
+Whole = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
 """JSON knows no integers: 3.0 is 3, and some languages write it so."""
 Unused = Annotated[str | None, WithJsonSchema({"type": "null"})]
 """Taken for the sake of a sentence that says why not."""
@@ -87,7 +88,7 @@ class EmbedRequest(_Request):
     truncate: bool | None = Field(default=True, description="Cut texts that are too long; false refuses them (422).")
     truncation_direction: Direction = Field(default=TruncationDirection.RIGHT, description="Which end is cut.")
     prompt_name: Unused = Field(default=None, description="Not used by this model; any name is refused.")
-    dimensions: Whole | None = Field(default=None, ge=1, description="Only the model's own number is accepted.")
+    dimensions: Positive | None = Field(default=None, description="Only the model's own number is accepted.")
     encoding_format: EncodingFormat = Field(
         default="float", description="`base64`: each vector as little-endian float32, a third of the size."
     )
@@ -98,8 +99,8 @@ class SearchRequest(_Request):
 
     query: Text = Field(description="What to look for.")
     instruction: str | None = Field(default=None, description="How the result must be.")
-    k: Whole = Field(default=10, ge=1, description="How many documents.")
-    offset: Whole = Field(default=0, ge=0, description="Documents to skip, for paging.")
+    k: Positive = Field(default=10, description="How many documents.")
+    offset: Whole = Field(default=0, description="Documents to skip, for paging.")
     collection: str | None = Field(default=None, description="Default: the service's default collection.")
     score_threshold: float | None = Field(default=None, ge=-1, le=1, description="Leave out documents below this.")
     mode: Literal["dense", "lexical", "hybrid"] = Field(
@@ -122,7 +123,7 @@ class OpenAIEmbeddingsRequest(BaseModel):
     input: Texts | SkipJsonSchema[TokenIds] = Field(description="Texts; token ids are refused (400).")
     model: str | None = None
     encoding_format: EncodingFormat | None = "float"
-    dimensions: Whole | None = Field(default=None, ge=0, description="Only the model's own number; 0 counts as none.")
+    dimensions: Whole | None = Field(default=None, description="Only the model's own number; 0 counts as none.")
     truncate: Truncate | None = Field(
         default=True,
         description="`END` (true), `START`, or `NONE` (false), which refuses texts that are too long (422).",
