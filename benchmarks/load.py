@@ -12,13 +12,14 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from statistics import linear_regression
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
-WORDS = (
+WORDS = re.findall(
+    r"\w+",
     "the of and to in is for on with as by at from how what which when where why can you use make set run find list "
     "file server memory error network user key index query search model data table time value process start stop read "
-    "write open close build test check bread oven flour water salt bike chain road tyre brake child adult guide story"
-).split()
+    "write open close build test check bread oven flour water salt bike chain road tyre brake child adult guide story",
+)
 _LENGTH = re.compile(rb"content-length: (\d+)", re.IGNORECASE)
 Address = tuple[str, int]
 
@@ -260,10 +261,10 @@ class Server:
             await asyncio.sleep(0.1)
         return found
 
-    def __enter__(self) -> "Server":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self._process.terminate()
         self._process.wait()
         if self._process.stdout is not None:

@@ -2,14 +2,15 @@
 
     python -m benchmarks.overload --bundle .cache/bundle
 
-Capacity is measured first, with as many clients as it takes (`--clients`). Then requests arrive at random at
-`--times` that rate, whatever becomes of those before (open loop), each with a deadline (`--deadline-ms`). After the last one
-clients ask one after the other again, and those that are refused wait as long as they are told.
+Capacity is measured first, with as many clients as it takes (`--clients`). Then requests arrive at random at `--times`
+that rate, whatever becomes of those before (open loop), each with a deadline (`--deadline-ms`), half of them for /embed
+and half for /v1/embeddings. After the last one clients ask one after the other again, and those that are refused wait as
+long as they are told.
 
-Wanted: memory flat over the last two thirds, the 99th percentile of accepted requests (a 504 counts as infinitely late)
-within the deadline, every refusal a 429 or 503 with `Retry-After`, `retry-after-ms` and a body in the dialect of its
-route, no other answer, and from one second after the end nine tenths of the capacity without a refusal. Exit code 1: one
-of these was missed. Half of the requests go to /embed and half to /v1/embeddings.
+Wanted: memory flat over the last two thirds, the 99th percentile of accepted requests (a 504 counts as infinitely
+late) within the deadline, every refusal a 429 or 503 with `Retry-After`, `retry-after-ms` and a body in the dialect of
+its route, no other answer, and from one second after the end nine tenths of the capacity without a refusal.
+Exit code 1: one of these was missed.
 """
 
 import argparse
@@ -138,7 +139,8 @@ async def capacity(clients: Clients, arguments: argparse.Namespace) -> float:
     asking.seen.clear()
     await closed_loop(asking.ask, n_clients=arguments.clients, seconds=arguments.capacity_seconds)
     answers = [one for one in asking.seen if one.answer.status == 200]
-    return len(answers) / arguments.capacity_seconds
+    seconds: float = arguments.capacity_seconds
+    return len(answers) / seconds
 
 
 def claims(found: Overload, arguments: argparse.Namespace) -> list[Claim]:

@@ -3,13 +3,14 @@
     python -m benchmarks.slow_clients --bundle .cache/bundle
 
 1. A normal client asks at a steady rate and alone, for comparison.
-2. It goes on while `--slow` others are there: a half sends the bytes of a body one by one, a quarter those of its headers,
-   and a quarter asks for a large answer and reads none of it. Those that the service cuts off come back at once.
+2. It goes on while `--slow` others are there: a half sends the bytes of a body one by one, a quarter those of its
+   headers, and a quarter asks for a large answer and reads none of it. Those that are cut off come back at once.
 3. It goes on while `--dropped` requests are sent and left: within the body, right after it, or some milliseconds later.
 
-Wanted: the normal client is always answered, its median within 1.5 times and its 99th percentile within twice what it was
-alone (or 20 ms more); afterwards nothing waits, and files, threads and memory are what they were. Of the dropped requests the
-share that reached the model is told: those left while they waited must not. Exit code 1: one of these was missed.
+Wanted: the normal client is always answered, its median within 1.5 times and its 99th percentile within twice what it
+was alone (or 20 ms more); afterwards nothing waits, and files, threads and memory are what they were. The share of the
+dropped requests that reached the model is told, not judged: how many had time to is up to the machine. That those left
+while they wait never do is a test (tests/service/test_overload.py). Exit code 1: one of these was missed.
 """
 
 import argparse
@@ -211,7 +212,10 @@ def claims(found: Found, arguments: argparse.Namespace) -> list[Claim]:
     alone, *others = found.phases
     claimed = [_is_answered(alone)]
     for one in others:
-        claimed += [_is_answered(one), *(_is_as_fast(one, alone, share, times) for share, times in ((0.5, 1.5), (0.99, 2)))]
+        claimed += [
+            _is_answered(one),
+            *(_is_as_fast(one, alone, share, times) for share, times in ((0.5, 1.5), (0.99, 2))),
+        ]
     left_mb = found.after.resident_mb - found.before.resident_mb
     claimed += [
         Claim("inputs and tokens that wait afterwards", "0", f"{found.waiting:.0f}", not found.waiting),

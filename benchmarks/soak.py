@@ -5,12 +5,13 @@
 
 Clients embed single texts and batches, search with and without instructions, ask OpenAI's way, and send what is wrong;
 each answer is compared with what it must be. Every `--swap-every` minutes the served bundle becomes the next of
-`--bundles`, which must share the collections' document fingerprint (`/admin/reload`). At the end the process is killed in the
-middle of its work and started again, while clients try again once a second, as clients do.
+`--bundles`, which must share the collections' document fingerprint (`/admin/reload`). At the end the process is killed
+in the middle of its work and started again, while clients try again once a second, as clients do.
 
-Wanted: no answer but the expected one, every swap done, memory (a straight line through all after the first third, or after
-the second swap where that is later), files and threads flat; after the kill nothing but connection errors, none of them
-half an answer, and every client answered again once the service is back. Exit code 1: one of these was missed.
+Wanted: no answer but the expected one, every swap done, memory (a straight line through all after the first third, or
+after the second swap where that is later), files and threads flat; after the kill nothing but connection errors, no
+answer taken for whole that is not, and every client answered again once the service is back. Exit code 1: one of these
+was missed.
 """
 
 import argparse
@@ -241,7 +242,9 @@ def claims(found: Found) -> list[Claim]:
     half = {what: n for what, n in crashed.unexpected.items() if what != UNANSWERED}
     minutes = (settled[-1].at_s - settled[0].at_s) / 60
     return [
-        Claim("unexpected answers", "0", f"{dict(traffic.unexpected) or 0} of {traffic.n_asked:,}", not traffic.unexpected),
+        Claim(
+            "unexpected answers", "0", f"{dict(traffic.unexpected) or 0} of {traffic.n_asked:,}", not traffic.unexpected
+        ),
         Claim("swaps refused", "0", f"{refused or 0} of {len(found.swaps)}", not refused),
         Claim(
             f"memory grown in the last {minutes:.1f} minutes",

@@ -2,9 +2,9 @@
 
 from fastapi import APIRouter, Response
 
+from service.answers import ReloadResponse
 from service.release import Releases
 from service.routes import READ_ERRORS, documented, json_response
-from service.answers import ReloadResponse
 
 
 def admin_routes(releases: Releases) -> APIRouter:

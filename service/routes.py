@@ -38,9 +38,7 @@ _RETRY_HEADERS = {
     },
 }
 _HEADERS: Mapping[int, Mapping[str, object]] = {
-    401: {
-        "www-authenticate": {"description": "How to authenticate.", "required": True, "schema": {"type": "string"}}
-    },
+    401: {"www-authenticate": {"description": "How to authenticate.", "required": True, "schema": {"type": "string"}}},
     429: _RETRY_HEADERS,
     503: _RETRY_HEADERS,
 }

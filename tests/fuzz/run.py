@@ -13,7 +13,7 @@ from tests.fuzz.site import Guarded, Site, running
 
 _ROOT = Path(__file__).parents[2]
 _CONFIG_FILE = Path(__file__).with_name("schemathesis.toml")
-_EXAMPLES_AT_ONCE = 250
+_EXAMPLES_AT_ONCE = 100
 """Cases an operation gets in one run; the next run has the next seed."""
 _PHASES = ("coverage,fuzzing,stateful", "fuzzing")
 """Of the first run, and of those after it: coverage is the same cases every time."""

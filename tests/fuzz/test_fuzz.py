@@ -1,7 +1,5 @@
 """Every answer to generated requests is as the OpenAPI description says; `make fuzz` tries 10,000 of them."""
 
-from pathlib import Path
-
 import pytest
 
 from tests.fuzz.run import fuzz
