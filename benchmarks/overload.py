@@ -4,8 +4,8 @@
 
 Capacity is measured first, with as many clients as it takes (`--clients`). Then requests arrive at random at `--times`
 that rate, whatever becomes of those before (open loop), each with a deadline (`--deadline-ms`), half of them for /embed
-and half for /v1/embeddings. After the last one clients ask one after the other again, and those that are refused wait as
-long as they are told.
+and half for /v1/embeddings. After the last one clients ask one after the other again, and those that are refused wait
+as long as they are told.
 
 Wanted: memory flat over the last two thirds, the 99th percentile of accepted requests (a 504 counts as infinitely
 late) within the deadline, every refusal a 429 or 503 with `Retry-After`, `retry-after-ms` and a body in the dialect of

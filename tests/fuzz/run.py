@@ -50,9 +50,10 @@ def _run(guarded: Guarded, *, seed: int, n_examples: int) -> Fuzzed:
         command += ["--seed", str(seed), "--max-examples", str(n_examples), "--report-json-path", str(report)]
         environment = {**os.environ, "FUZZ_KEY": guarded.key or "none"}
         done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=_ROOT, check=False)
-        if not report.is_file():
-            return Fuzzed(0, 0, [f"schemathesis did not run: {done.stderr.strip()[-1000:]}"], done.stdout)
-        return _read(json.loads(report.read_text(encoding="utf-8")), done)
+        text = report.read_text(encoding="utf-8") if report.is_file() else ""
+        if not text:
+            return Fuzzed(0, 0, [f"schemathesis ended with {done.returncode} and no report"], done.stdout + done.stderr)
+        return _read(json.loads(text), done)
 
 
 def _read(report: dict[str, Any], done: "subprocess.CompletedProcess[str]") -> Fuzzed:

@@ -142,6 +142,24 @@ def test_an_answer_that_nobody_takes_is_dropped() -> None:
     _with_server(Limits(max_connections=2, head_timeout_s=0.05), test, app=_flooding_app)
 
 
+def test_answers_that_have_waited_longest_make_room_for_new_ones() -> None:
+    async def test(port: int) -> None:
+        clients = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            clients.append(writer)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await reader.readexactly(1)
+        for connection in _open_connections[:2]:
+            await asyncio.wait_for(connection.is_lost.wait(), timeout=10)
+        assert not _open_connections[2].is_lost.is_set()
+        for writer in clients:
+            writer.close()
+
+    limits = Limits(max_connections=5, head_timeout_s=10, max_unread_bytes=25_000_000)
+    _with_server(limits, test, app=_flooding_app)
+
+
 def test_a_client_that_reads_on_gets_the_whole_answer() -> None:
     async def test(port: int) -> None:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
