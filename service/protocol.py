@@ -113,7 +113,7 @@ class BoundedProtocol(HttpToolsProtocol):
         waiting = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_unread]
         unread = {one: one.transport.get_write_buffer_size() for one in waiting}
         excess = sum(unread.values()) - self._limits.max_unread_bytes
-        for one in sorted(waiting, key=lambda one: one._unread_since):  # noqa: SLF001 - another of its own kind
+        for one in sorted(waiting, key=lambda one: one._unread_since):
             if excess <= 0:
                 return
             excess -= unread[one]
