@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from statistics import linear_regression
 from typing import Any, NamedTuple, Self
@@ -46,12 +46,17 @@ def some_text(rng: random.Random, n_words: int) -> str:
     return " ".join(rng.choices(WORDS, k=n_words))
 
 
+class ClosedWhileIdleError(ConnectionResetError):
+    """A kept connection was closed before a byte of an answer came, as any client must expect and tries again."""
+
+
 class Connection:
     """One kept-alive connection; whatever ends it early is a ConnectionError."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self._writer = writer
+        self._n_answers = 0
         self.is_open = True
 
     @classmethod
@@ -68,10 +73,12 @@ class Connection:
             body = await self._reader.readexactly(int(length[1]) if length else 0)
         except asyncio.IncompleteReadError as error:
             self.close()
-            raise ConnectionResetError(f"the connection ended after {len(error.partial)} bytes") from None
+            kind = ClosedWhileIdleError if self._n_answers and not error.partial else ConnectionResetError
+            raise kind(f"the connection ended after {len(error.partial)} bytes") from None
         except BaseException:
             self.close()
             raise
+        self._n_answers += 1
         answer = _parse(head, body, time.perf_counter() - started)
         if answer.headers.get("connection") == "close":
             self.close()
@@ -96,7 +103,12 @@ class Clients:
         self._idle: list[Connection] = []
 
     async def ask(self, request: bytes) -> Answer:
-        connection = self._idle.pop() if self._idle else await Connection.open(self._address)
+        while self._idle:
+            with suppress(ClosedWhileIdleError):
+                return await self._ask_on(self._idle.pop(), request)
+        return await self._ask_on(await Connection.open(self._address), request)
+
+    async def _ask_on(self, connection: Connection, request: bytes) -> Answer:
         answer = await connection.ask(request)
         if connection.is_open:
             self._idle.append(connection)

@@ -85,6 +85,25 @@ def test_requests_that_arrive_on_their_own_are_answered_over_kept_connections(ti
     assert {len(json.loads(answer.body)[0]) for answer in answers} == {32}
 
 
+def test_a_connection_closed_while_idle_is_replaced() -> None:
+    served: list[bytes] = []
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        served.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")
+        writer.close()
+
+    async def test() -> None:
+        async with await asyncio.start_server(answer_once, "127.0.0.1", 0) as server:
+            clients = Clients(server.sockets[0].getsockname())
+            for _ in range(3):
+                assert (await clients.ask(make_request("/health", method="GET"))).body == b"ok"
+            clients.close()
+
+    asyncio.run(test())
+    assert len(served) == 3
+
+
 def test_an_answer_cut_short_is_a_connection_error() -> None:
     async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
