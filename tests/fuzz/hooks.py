@@ -18,12 +18,13 @@ _SHORT = 8
 
 
 @schemathesis.hook
-def map_case(context: schemathesis.HookContext, case: schemathesis.Case) -> schemathesis.Case:
+def map_case(context: schemathesis.HookContext, case: "schemathesis.Case[Any]") -> "schemathesis.Case[Any]":
     """Keep the rules; a short deadline is kept in no case, since the 504 it asks for is no failure."""
     _be_patient(case.headers)
     is_meant_valid = case.meta is not None and case.meta.generation.mode.is_positive
-    if is_meant_valid and isinstance(case.body, dict):
-        _RULES.get(case.operation.path, lambda _: None)(case.body)
+    rule = _RULES.get(case.operation.path)
+    if is_meant_valid and rule is not None and isinstance(case.body, dict):
+        rule(case.body)
     if is_meant_valid and case.operation.path == "/v1/models/{name}" and len(case.path_parameters["name"]) % 2:
         case.path_parameters["name"] = MODEL
     return case
