@@ -17,4 +17,4 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Site:
 def test_every_answer_is_as_described(site: Site, has_keys: bool) -> None:
     for found in fuzz(site, has_keys=has_keys, n_cases=10):
         assert not found.problems, found.output
-        assert found.n_operations == 14
+        assert found.n_cases > found.n_operations > 0
