@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import resource
 import subprocess
 import sys
 import time
@@ -231,6 +232,8 @@ class Server:
         self._options = options
         self._settings = {"LOG_LEVEL": "error"} | {name.upper(): str(value) for name, value in settings.items()}
         self._port = 0
+        most_files = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most_files, most_files))  # here and, inherited, in the service
         self.start()
 
     @property
