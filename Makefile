@@ -11,7 +11,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test clients check lint format bench canary-rehearsal lock image sbom clean
+.PHONY: help serve bundle test clients check lint format fuzz openapi bench canary-rehearsal lock image sbom clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -43,6 +43,12 @@ lint: $(DEV_ENV)/.done  ## format, lint and types
 format: $(DEV_ENV)/.done  ## rewrite the code as the formatter wants it
 	$(DEV_ENV)/bin/ruff format .
 	$(DEV_ENV)/bin/ruff check --fix .
+
+fuzz: $(DEV_ENV)/.done  ## send 10,000 generated requests to a running service and compare answers with their description
+	$(DEV_ENV)/bin/python -m tests.fuzz --cases 10000
+
+openapi: $(DEV_ENV)/.done  ## rewrite docs/openapi.json, the committed description of the API
+	$(DEV_ENV)/bin/python -m tests.service.openapi
 
 bench: $(DEV_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## measure the service beside the bare session
 	$(DEV_ENV)/bin/python benchmarks/service_latency.py --bundle $(BUNDLE) --collections $(COLLECTIONS)

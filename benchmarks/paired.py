@@ -6,7 +6,7 @@ from enum import StrEnum
 from statistics import median
 from typing import NamedTuple
 
-from benchmarks.load import Load
+from benchmarks.wrk import Load
 
 
 class Key(NamedTuple):

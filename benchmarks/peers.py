@@ -22,7 +22,6 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.load import write_bodies
 from benchmarks.paired import Case, Key, Measure, Target, run_rounds, table, target_table
 from benchmarks.peer_servers import (
     INFINITY_BETTER,
@@ -36,6 +35,7 @@ from benchmarks.peer_servers import (
 )
 from benchmarks.service_latency import largest
 from benchmarks.workloads import BareModel, Workload, batch_requests, short_texts, single_requests, text_batches
+from benchmarks.wrk import write_bodies
 from infembed.bundle import Precision
 from infembed.vectors import FloatArray, normalize
 

@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from benchmarks.load import Load, joined
 from benchmarks.paired import Case, Key, run_rounds, table
 from benchmarks.peer_servers import Program, Running, service, started
 from benchmarks.workloads import (
@@ -34,6 +33,7 @@ from benchmarks.workloads import (
     text_batches,
     timed,
 )
+from benchmarks.wrk import Load, joined
 from infembed.bundle import Precision
 from infembed.cpu import available_cpus
 from infembed.encoder import OnnxEncoder

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.instruction_cache import VOCABULARY
-from benchmarks.load import Load, joined, load_of, run_load, warm_up, write_bodies
 from benchmarks.peer_servers import Running
+from benchmarks.wrk import Load, joined, load_of, run_load, warm_up, write_bodies
 from infembed.bundle import Precision
 from infembed.encoder import OnnxEncoder
 from infembed.execution import Footprint

@@ -174,6 +174,8 @@ class BatchQueue:
 
     def _expire(self, work: _Work, now: float) -> None:
         self._drop(work, Dropped.EXPIRED)
+        if work.future.done():  # its caller left in this very moment
+            return
         waited = now - work.queued_at
         work.future.set_exception(
             DeadlineExceededError(
@@ -198,7 +200,10 @@ class BatchQueue:
     def _run_batch(self, batch: list[_Work], loop: asyncio.AbstractEventLoop) -> None:
         """Run on the inference thread."""
         started = self._clock()
-        outcomes = self._outcomes([work.item for work in batch])
+        try:
+            outcomes = self._outcomes([work.item for work in batch])
+        except BaseException as error:  # noqa: BLE001 - an end that nobody hears of leaves its callers waiting
+            outcomes = [RuntimeError(f"the inference thread was stopped by {error!r}")] * len(batch)
         loop.call_soon_threadsafe(self._finish, batch, outcomes, self._clock() - started)
 
     def _outcomes(self, items: Sequence[TokenizedInput]) -> list[Outcome]:

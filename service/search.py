@@ -9,12 +9,13 @@ from fastapi import APIRouter, Response
 from index.collection import Hit
 from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
 from infembed.inputs import InputType, TextInput, has_words
+from service.answers import InstructionEffect, SearchResponse
 from service.callers import CallerOf
 from service.collections import Catalogue, SearchedCollection
 from service.metrics import Metrics, Stage
 from service.pipeline import Embedded, Pipeline
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
-from service.schemas import InstructionEffect, SearchRequest, SearchResponse
+from service.schemas import SearchRequest
 from service.settings import Settings
 
 _EXPLAIN_DEPTH = 100

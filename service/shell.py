@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.batching import Lane
-from service.errors import Problem, body_of, http_problem, problem_of
+from service.errors import Problem, body_of, http_problem, problem_of, retry_headers
 from service.headers import LANE_HEADER, Header, secured
 from service.metrics import Metrics
 
@@ -28,7 +28,7 @@ _SHUTTING_DOWN = Problem(
     "Unhealthy",
     "the service shut down before this was done; send it to another instance",
     None,
-    {"retry-after": "1"},
+    retry_headers(1.0),
 )
 UNMATCHED_ROUTE = "unmatched"
 CLIENT_GONE = 499

@@ -66,7 +66,7 @@ def main() -> None:
         assert isinstance(encoder, OnnxEncoder)
         app = create_app(settings, encoder=FaultyEncoder(encoder, options.fault), collections=collections)
         host, port = listener.getsockname()[:2]
-        run(app, listener, settings, on_ready=lambda: print(f"ready on http://{host}:{port}", flush=True))
+        run(app, listener, settings, on_ready=lambda _: print(f"ready on http://{host}:{port}", flush=True))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from benchmarks.load import Load
 from benchmarks.paired import Case, Key, Measure, Round, Target, run_rounds, spread, table, target_table
 from benchmarks.peers import TARGETS, least_cosine
 from benchmarks.workers import Shape, shapes
+from benchmarks.wrk import Load
 
 OURS, THEIRS = Key("short", "ours"), Key("short", "theirs")
 RATE = Target("short", "ours", "theirs", Measure.RATE, 2.0)

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import pytest
 
-from benchmarks.load import Load, joined, load_of, parse_load, run_load, write_bodies
 from benchmarks.workloads import make_texts
+from benchmarks.wrk import Load, joined, load_of, parse_load, run_load, write_bodies
 
 LINE = '{"answers": 8, "seconds": 2.0, "p50_ms": 1.5, "p99_ms": 3.0, "refused": %d, "broken": %d}\n'
 
@@ -38,7 +38,7 @@ def test_a_run_without_an_answer_is_repeated_for_longer(monkeypatch: pytest.Monk
         durations.append(seconds)
         return (LINE if seconds > 10 else LINE.replace("8", "0")) % (0, 0)
 
-    monkeypatch.setattr("benchmarks.load._wrk", client)
+    monkeypatch.setattr("benchmarks.wrk._wrk", client)
     assert run_load("http://nowhere", Path("bodies"), connections=1, seconds=1).answers == 8
     assert durations == [1, 4, 16]
 
