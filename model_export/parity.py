@@ -154,8 +154,8 @@ def _measure(bundle: Bundle, precision: Precision, inputs: Inputs, wanted: Float
 
     def encode_all(encode: Encode, *, n_rows: int) -> FloatArray:
         vectors = _in_parts(encode, inputs.tokens, n_rows)
-        for text, is_finite in zip(inputs.texts, np.isfinite(vectors).all(axis=1), strict=True):
-            if not is_finite:
+        for text, vector in zip(inputs.texts, vectors, strict=True):
+            if not np.isfinite(vector).all():
                 raise MismatchedArtefactError(
                     f"parity failed: {precision} gives NaN or infinity on the text {_shown(text, bundle.manifest)}; "
                     "no bundle was written"

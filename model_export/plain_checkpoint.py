@@ -81,10 +81,10 @@ def _longest(checkpoint: Path, shape: Shape, asked: int | None) -> int:
                 f"--max-tokens {shown(asked)} is more than the {shape.n_positions} positions of {checkpoint}; lower it"
             )
         return asked
-    own = (_read(checkpoint / "sentence_bert_config.json", _Lengths) or _Lengths()).max_seq_length
-    if own is None:
-        own = (_read(checkpoint / "tokenizer_config.json", _TokenizerLengths) or _TokenizerLengths()).model_max_length
-    return int(min(own or _LONGEST, _LONGEST, shape.n_positions))
+    beside = _read(checkpoint / "sentence_bert_config.json", _Lengths) or _Lengths()
+    inside = _read(checkpoint / "tokenizer_config.json", _TokenizerLengths) or _TokenizerLengths()
+    own = beside.max_seq_length or inside.model_max_length or _LONGEST
+    return int(min(own, _LONGEST, shape.n_positions))
 
 
 def _pooling(checkpoint: Path, *, has_prompts: bool) -> Pooling:
