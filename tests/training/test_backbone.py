@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from infembed.errors import BadArtefactError, BadConfigError, InfEmbedError, MissingArtefactError
 from infembed.inputs import InputType
 from infembed.tokenization import TokenizedInput
+from tests.families import WINDOW
 from tests.tiny import make_checkpoint
-from tests.training.tiny_backbones import WINDOW, make_input, tiny_backbone, tiny_encoder
+from tests.training.tiny_backbones import make_input, tiny_backbone, tiny_encoder
 from training.backbone import FAMILIES, Backbone, load_backbone
 from training.tokens import collate
 
