@@ -5,7 +5,7 @@
     python deploy/backup.py restore BACKUP
 
 Services, writers and promotions go on meanwhile. Generations never change once CURRENT names them, so a generation is
-copied and then its pointer. Of a registry the decision log comes first, then the database, in one transaction of SQLite,
+copied and then its pointer. Of a registry the decision log comes first, then the database, in one SQLite transaction,
 then the files: a log may trail the database and files may be there before it knows them, never the other way round.
 """
 
@@ -143,16 +143,20 @@ def _save(temporary: Path, collections: Path | None, registry: Path | None, file
 
 
 def _save_collection(source: Path, target: Path) -> None:
-    """Copy the current generation and the pinned ones, then what names them; again if a writer removed one meanwhile."""
+    """Copy current and pinned generations, then what names them; again if a writer removed one meanwhile."""
     for _ in range(_ATTEMPTS):
+        current = (source / _CURRENT).read_text(encoding="utf-8").strip()
+        pinned = {path.name for path in (source / _PINS).glob("gen-*")}
+        generations = {name: source / _GENERATIONS / name for name in {current, *pinned}}
         try:
-            current = (source / _CURRENT).read_text(encoding="utf-8").strip()
-            pinned = {
-                path.name for path in (source / _PINS).glob("gen-*") if (source / _GENERATIONS / path.name).is_dir()
-            }
-            for name in sorted({current, *pinned}):
-                _save_generation(source / _GENERATIONS / name, target / _GENERATIONS / name)
+            for name, path in generations.items():
+                if (
+                    path.is_dir() or name == current
+                ):  # a pin that outlived its generation is `registry verify`'s business
+                    _save_generation(path, target / _GENERATIONS / name)
         except (FileNotFoundError, shutil.Error):
+            if all(path.is_dir() for path in generations.values()):
+                raise
             shutil.rmtree(target, ignore_errors=True)
             continue
         (target / _PINS).mkdir()

@@ -31,8 +31,8 @@ def other_schema(location: Location) -> BadArtefactError:
     found = _revision(location.database)
     if found in _known_revisions():
         return BadArtefactError(
-            f"{location.database} was written by an older MLflow (schema {found}) than the installed {ours}; back it up "
-            f"(deploy/backup.py), then run `mlflow db upgrade {shlex.quote(location.uri)}`"
+            f"{location.database} was written by an older MLflow (schema {found}) than the installed {ours}; back it "
+            f"up (deploy/backup.py), then run `mlflow db upgrade {shlex.quote(location.uri)}`"
         )
     return NewerArtefactError(
         f"{location.database} was written by a newer MLflow (schema {found}) than the installed {ours}; use "
