@@ -1,5 +1,6 @@
 """A registry's database of another MLflow: upgraded by one command, or left alone."""
 
+import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -20,8 +21,14 @@ def _revision(database: Path, new: str | None = None) -> str:
         return str(found)
 
 
-def test_a_database_of_an_older_mlflow_names_the_command_that_upgrades_it(empty: Store) -> None:
-    database = empty.location.database
+@pytest.fixture
+def database(empty_database: Path, tmp_path: Path) -> Path:
+    """A registry's database that this process has not opened yet."""
+    (tmp_path / "registry").mkdir()
+    return Path(shutil.copy(empty_database, tmp_path / "registry"))
+
+
+def test_a_database_of_an_older_mlflow_names_the_command_that_upgrades_it(database: Path) -> None:
     older = next(path.name.split("_")[0] for path in MIGRATIONS.glob("*_*.py") if _revision(database) not in path.name)
     _revision(database, older)
     with pytest.raises(
@@ -31,8 +38,7 @@ def test_a_database_of_an_older_mlflow_names_the_command_that_upgrades_it(empty:
     assert _revision(database) == older
 
 
-def test_a_database_of_a_newer_mlflow_is_left_alone(empty: Store) -> None:
-    database = empty.location.database
+def test_a_database_of_a_newer_mlflow_is_left_alone(database: Path) -> None:
     _revision(database, "f00dfeed0042")
     with pytest.raises(NewerArtefactError, match=r"newer MLflow \(schema f00dfeed0042\).*restore the registry"):
         Store.open(Location.parse(str(database.parent)))
