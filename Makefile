@@ -9,11 +9,11 @@ CLIENT_ENVS := .venv/clients .venv/clients-hub2
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test clients check lint format bench lock clean
+.PHONY: help serve bundle test clients check lint format bench backup-drill lock clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' $(MAKEFILE_LIST)
 
 serve: $(SERVE_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## install, build the demo index, serve on 127.0.0.1:8080
 	@exec $(SERVE_ENV)/bin/infembed serve --bundle $(BUNDLE) --collections $(COLLECTIONS) \
@@ -44,6 +44,9 @@ format: $(DEV_ENV)/.done  ## rewrite the code as the formatter wants it
 
 bench: $(DEV_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## measure the service beside the bare session
 	$(DEV_ENV)/bin/python benchmarks/service_latency.py --bundle $(BUNDLE) --collections $(COLLECTIONS)
+
+backup-drill: $(DEV_ENV)/.done $(BUNDLE)/manifest.json  ## back up a small deployment, destroy it, restore it, compare answers
+	$(DEV_ENV)/bin/python -m deploy.backup_drill --bundle $(BUNDLE) --passages examples/demo/passages.jsonl
 
 lock:  ## rewrite requirements/*.txt from pyproject.toml (needs uv)
 	requirements/lock.sh
