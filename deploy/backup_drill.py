@@ -105,7 +105,7 @@ def _pull(site: Site) -> None:
 @contextmanager
 def _serving(site: Site) -> Iterator[str]:
     """Run the service on the settings that are there; gives its address."""
-    command = [_INFEMBED, "serve", "--config", site.settings, "--port", "0"]
+    command = [str(_INFEMBED), "serve", "--config", str(site.settings), "--port", "0"]
     log = (site.root / "service.log").open("a")
     with log, subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=_environment()) as service:
         assert service.stdout is not None
@@ -125,13 +125,16 @@ def _writing(site: Site, bundle: Path, passages: Path) -> Iterator[None]:
     files = [site.root / "half.jsonl", site.root / "whole.jsonl"]
     files[0].write_text("".join(rows[: len(rows) // 2]), encoding="utf-8")
     files[1].write_text("".join(rows), encoding="utf-8")
-    command = [_INFEMBED, "index", "build", "--bundle", bundle, "--out", site.collections / "written", "--passages"]
+    out = site.collections / "written"
+    command = [str(_INFEMBED), "index", "build", "--bundle", str(bundle), "--out", str(out), "--passages"]
     is_over, has_begun = threading.Event(), threading.Event()
 
     def write() -> None:
         number = 0
         while not is_over.is_set():
-            done = subprocess.run([*command, files[number % 2]], capture_output=True, env=_environment(), check=False)
+            done = subprocess.run(
+                [*command, str(files[number % 2])], capture_output=True, env=_environment(), check=False
+            )
             if done.returncode:
                 sys.stderr.write(done.stderr.decode())
                 break

@@ -45,7 +45,7 @@ def refuse_unknown_fields(what: str, error: ValidationError, *, data: Mapping[st
 
 def is_foreign(data: Mapping[str, object]) -> bool:
     """Whether an artefact says that another release wrote it."""
-    return _writer(data) not in {None, version()}
+    return _writer(data) is not None
 
 
 def is_version(found: object) -> TypeGuard[int]:
@@ -61,7 +61,8 @@ def _needed(data: Mapping[str, object]) -> str:
 
 
 def _writer(data: Mapping[str, object]) -> str | None:
-    """Return the release that wrote an artefact, if it says so in a form that can be shown."""
+    """Return the other release that wrote an artefact, if it says so in a form that can be shown."""
     tools = data.get("made_with")
     found = tools.get("inf-embed") if isinstance(tools, dict) else None
-    return found if isinstance(found, str) and _RELEASE.fullmatch(found) else None
+    is_shown = isinstance(found, str) and _RELEASE.fullmatch(found) and found != version()
+    return str(found) if is_shown else None

@@ -109,7 +109,7 @@ def test_decisions_made_meanwhile_leave_the_log_behind_the_database_never_before
             (registry / "decisions.jsonl").write_text("one\ntwo\n")
         return connect(*arguments, **options)  # type: ignore[call-overload,no-any-return]
 
-    monkeypatch.setattr(backup.sqlite3, "connect", decide)
+    monkeypatch.setattr(sqlite3, "connect", decide)
     create(tmp_path / "backup", registry=registry)
     monkeypatch.undo()
     with closing(sqlite3.connect(tmp_path / "backup" / "registry" / "mlflow.db")) as connection:
@@ -124,7 +124,12 @@ def test_the_pointer_is_restored_after_what_it_points_to(
     shutil.rmtree(site)
     placed: list[str] = []
     place = backup._place
-    monkeypatch.setattr(backup, "_place", lambda source, target: (placed.append(target.name), place(source, target)))
+
+    def note(source: Path, target: Path) -> None:
+        placed.append(target.name)
+        place(source, target)
+
+    monkeypatch.setattr(backup, "_place", note)
     restore(tmp_path / "backup")
     assert placed[-1] == "CURRENT"
     assert placed.count("CURRENT") == 1

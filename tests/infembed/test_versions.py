@@ -48,7 +48,7 @@ def test_a_newer_one_names_the_release_that_reads_it(tmp_path: Path) -> None:
         _read(tmp_path / "m", schema_version=3, made_with={"inf-embed": "0.3.1"}, colour="red")
 
 
-@pytest.mark.parametrize("writer", [None, 3, "", "x" * 9, "1" * 99, "1\x1b[2J"])
+@pytest.mark.parametrize("writer", [None, 3, "", "x" * 9, "1" * 99, "1\x1b[2J", version()])
 def test_a_writer_that_is_no_version_is_not_repeated(tmp_path: Path, writer: object) -> None:
     with pytest.raises(NewerArtefactError, match="reading it needs a newer one$"):
         _read(tmp_path / "m", schema_version=3, made_with={"inf-embed": writer})
