@@ -6,10 +6,12 @@ STATE ?= .cache
 SERVE_ENV := .venv/serve
 DEV_ENV := .venv/dev
 CLIENT_ENVS := .venv/clients .venv/clients-hub2
+TARGET ?= cpu
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test clients check lint format bench backup-drill lock clean
+.PHONY: help serve bundle test clients check lint format fuzz openapi bench canary-rehearsal backup-drill lock image sbom clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -42,14 +44,33 @@ format: $(DEV_ENV)/.done  ## rewrite the code as the formatter wants it
 	$(DEV_ENV)/bin/ruff format .
 	$(DEV_ENV)/bin/ruff check --fix .
 
+fuzz: $(DEV_ENV)/.done  ## send 10,000 generated requests to a running service and compare answers with their description
+	$(DEV_ENV)/bin/python -m tests.fuzz --cases 10000
+
+openapi: $(DEV_ENV)/.done  ## rewrite docs/openapi.json, the committed description of the API
+	$(DEV_ENV)/bin/python -m tests.service.openapi
+
 bench: $(DEV_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## measure the service beside the bare session
 	$(DEV_ENV)/bin/python benchmarks/service_latency.py --bundle $(BUNDLE) --collections $(COLLECTIONS)
+
+canary-rehearsal: $(DEV_ENV)/.done  ## roll out good and bad candidates on this machine (needs nginx-light and prometheus)
+	$(DEV_ENV)/bin/python -m deploy.rehearsal --state $(STATE)/rehearsal
 
 backup-drill: $(DEV_ENV)/.done $(BUNDLE)/manifest.json  ## back up a small deployment, destroy it, restore it, compare answers
 	$(DEV_ENV)/bin/python -m deploy.backup_drill --bundle $(BUNDLE) --passages examples/demo/passages.jsonl
 
 lock:  ## rewrite requirements/*.txt from pyproject.toml (needs uv)
 	requirements/lock.sh
+
+image:  ## build an image: make image TARGET=cpu|gpu|jobs
+	docker build --target $(TARGET) --tag inf-embed:$(TARGET) --build-arg VERSION=$(VERSION) \
+	  --build-arg REVISION=$$(git rev-parse HEAD) $(DOCKER_BUILD) .
+
+sbom:  ## write what an image holds, and the licences, to build/: make sbom TARGET=cpu|gpu|jobs
+	@mkdir -p build
+	@made=$$(docker create inf-embed:$(TARGET)) && trap "docker rm $$made >/dev/null" EXIT \
+	  && docker cp $$made:/app/sbom.cdx.json build/sbom-$(TARGET).cdx.json \
+	  && docker cp $$made:/app/LICENCES.txt build/LICENCES-$(TARGET).txt && ls build/*-$(TARGET).*
 
 clean:  ## remove environments and everything built
 	rm -rf .venv $(STATE)

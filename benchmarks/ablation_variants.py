@@ -8,13 +8,13 @@ from training.config import TrainConfig
 from training.run_directory import MODEL
 
 CONFIGURED = "as configured"
-HELD_OUT_TYPES = (
-    ("exclusion", "negation", "inclusion"),
-    ("stance", "persona"),
-    ("audience", "detail", "facet", "format"),
-    ("time", "place", "conjunction"),
-)
-"""Each type is held out once, and with it those that teach the most about it."""
+HELD_OUT_TYPES = {
+    ("exclusion", "negation", "inclusion"): ("condaqa", "negation-pairs"),
+    ("stance", "persona"): (),
+    ("audience", "detail", "facet", "format"): (),
+    ("time", "place", "conjunction"): (),
+}
+"""Each type is held out once, with those that teach the most about it, and with the sources that have no other type."""
 HELD_OUT_SOURCES = (
     ("inf-ir-mini",),
     ("medquad", "pubmedqa"),
@@ -60,8 +60,8 @@ def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
         found[f"temperature {temperature}"] = {"loss": {"temperature": temperature}}
     for rows in (16, 64):
         found[f"{rows} rows a step"] = {"steps": {"rows_per_step": rows}}
-    for kinds in HELD_OUT_TYPES:
-        found[without(kinds)] = {"data": {"exclude_types": kinds}}
+    for kinds, sources in HELD_OUT_TYPES.items():
+        found[without(kinds)] = {"data": {"exclude_types": kinds, "shares": _shares_without(config, sources)}}
     for sources in HELD_OUT_SOURCES:
         found[without(sources)] = {"data": {"shares": _shares_without(config, sources)}}
     return found

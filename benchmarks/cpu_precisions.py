@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import numpy.typing as npt
@@ -97,6 +98,8 @@ def all_engines(bundle: Path, checkpoint: Path, scratch: Path, n_threads: int) -
     exported = export_unfused(checkpoint, scratch)
     yield Engine("ONNX unfused fp32", onnx_session(exported, n_threads))
     opened = Bundle.open(bundle)
+    if Precision.FP32 in opened.manifest.precisions:
+        yield Engine("bundle fp32 as written", encode_with(as_written(opened, n_threads)))
     for precision in (Precision.FP32, Precision.INT8):
         if precision in opened.manifest.precisions:
             encoder = OnnxEncoder(opened, precision=precision, n_threads=n_threads)
@@ -170,6 +173,12 @@ def onnx_session(path: Path, n_threads: int) -> Run:
     options.intra_op_num_threads = n_threads
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     return lambda ids: np.asarray(session.run(None, {"input_ids": ids, "attention_mask": np.ones_like(ids)})[0])
+
+
+def as_written(bundle: Bundle, n_threads: int) -> OnnxEncoder:
+    """Load the float32 graphs without taking their skip layer norms apart."""
+    with patch("infembed.sessions.take_apart", bytes):
+        return OnnxEncoder(bundle, n_threads=n_threads)
 
 
 def encode_with(encoder: OnnxEncoder) -> Run:

@@ -161,12 +161,12 @@ def _in_new_process(bundle: Path, layout: str) -> dict[str, Resident]:
 def measure(bundle: Bundle, load: Load) -> dict[str, Resident]:
     """Return what is resident at four points of a process's life."""
     tokenizer = BundleTokenizer.open(bundle)
-    points = {"idle": _resident()}
+    points = {"idle": resident()}
     run = load(bundle)
-    points["loaded"] = _resident()
+    points["loaded"] = resident()
     for rows, tokens in (SHAPES[0], SHAPES[-1], SHAPES[-1]):
         run(rows, tokens)
-        points[f"{rows} x {tokens}"] = _resident()
+        points[f"{rows} x {tokens}"] = resident()
     del tokenizer
     return points
 
@@ -176,8 +176,9 @@ def _tokens(rows: int, tokens: int) -> Feeds:
     return {"input_ids": ids, "attention_mask": np.ones_like(ids)}
 
 
-def _resident() -> Resident:
-    lines = Path("/proc/self/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
+def resident(process: int | str = "self") -> Resident:
+    """Look at a process's memory."""
+    lines = Path(f"/proc/{process}/smaps_rollup").read_text(encoding="ascii").splitlines()[1:]
     kilobytes = {name: float(rest.split()[0]) for name, rest in (line.split(":") for line in lines)}
     return Resident(kilobytes["Rss"] / 1024, kilobytes["Anonymous"] / 1024)
 

@@ -1,5 +1,7 @@
 """Files that are written once and verified before use: digests, atomic writes, atomic directories."""
 
+import fcntl
+import glob
 import hashlib
 import os
 import shutil
@@ -92,7 +94,7 @@ def new_file(final: Path) -> Iterator[Path]:
 
 def refuse_existing(final: Path) -> None:
     """Refuse a name that is taken; long work asks this first, lest it be lost."""
-    if final.exists():
+    if os.path.lexists(final):  # a link that leads nowhere takes a name too
         raise BadArtefactError(f"{final} exists already; choose another name or remove it")
 
 
@@ -100,20 +102,53 @@ def refuse_existing(final: Path) -> None:
 def new_directory(final: Path) -> Iterator[Path]:
     """Yield a temporary directory beside `final` that becomes `final` on success and vanishes on failure.
 
-    `final` must not exist. Files are fsynced before the rename, the parent after it.
+    `final` must not exist. Files are fsynced before the rename, the parent after it. What killed writers of the same
+    name left is removed: a living one holds a lock on its directory.
     """
     refuse_existing(final)
     final.parent.mkdir(parents=True, exist_ok=True)
+    for abandoned in final.parent.glob(f"{_TEMPORARY_PREFIX}{glob.escape(final.name)}-*"):
+        with _locked(abandoned) as is_ours:
+            if is_ours:
+                shutil.rmtree(abandoned, ignore_errors=True)
     temporary = final.parent / f"{_TEMPORARY_PREFIX}{final.name}-{uuid.uuid4().hex[:8]}"
     temporary.mkdir()
-    try:
-        yield temporary
-        _fsync_tree(temporary)
-        temporary.rename(final)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with _locked(temporary):
+        try:
+            yield temporary
+            _fsync_tree(temporary)
+            _rename_to_new(temporary, final)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
     fsync_directory(final.parent)
+
+
+@contextmanager
+def _locked(directory: Path) -> Iterator[bool]:
+    """Yield whether this process holds the directory; a file, a lost race and a file system without locks say no."""
+    try:
+        descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        yield False
+        return
+    try:
+        is_ours = True
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            is_ours = False
+        yield is_ours
+    finally:
+        os.close(descriptor)
+
+
+def _rename_to_new(temporary: Path, final: Path) -> None:
+    try:
+        temporary.rename(final)
+    except OSError:
+        refuse_existing(final)  # somebody else was faster
+        raise
 
 
 def remove_leftovers(parent: Path) -> None:

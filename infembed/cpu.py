@@ -4,12 +4,11 @@ import math
 import os
 from collections.abc import Iterator
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
+
+from infembed.control_groups import groups
 
 _CPUINFO = Path("/proc/cpuinfo")
-_OWN_GROUPS = Path("/proc/self/cgroup")
-_CGROUP_V2 = Path("/sys/fs/cgroup")
-_CGROUP_V1 = Path("/sys/fs/cgroup/cpu")
 
 
 def available_cpus() -> int:
@@ -26,20 +25,11 @@ def has_vnni() -> bool:
 
 
 def _quotas() -> Iterator[float]:
-    """Yield the quotas of the process's control groups, its own and those above it: the least one binds.
-
-    In a container its own group is mounted as the root, whatever path the kernel names.
-    """
-    for line in _lines(_OWN_GROUPS):
-        _, controllers, path = line.split(":", 2)
-        is_v2 = controllers == ""
-        if not is_v2 and "cpu" not in controllers.split(","):
-            continue
-        own = PurePosixPath(path.lstrip("/"))
-        for group in (own, *own.parents):
-            quota = _quota_v2(_CGROUP_V2 / group) if is_v2 else _quota_v1(_CGROUP_V1 / group)
-            if quota is not None:
-                yield quota
+    """Yield the quotas of the process's control groups."""
+    for group in groups("cpu"):
+        quota = _quota_v2(group.path) if group.is_v2 else _quota_v1(group.path)
+        if quota is not None:
+            yield quota
 
 
 def _quota_v2(group: Path) -> float | None:

@@ -163,9 +163,10 @@ class OnnxEncoder:
         return self._graphs.query.run(feeds)
 
     def _require_working_graphs(self) -> None:
-        """Encode one token on each path: files that do not fit together are refused here, not at a request."""
-        document = TokenizedInput(InputType.DOCUMENT, ids=(0,))
-        query = TokenizedInput(InputType.QUERY, ids=(0,), instruction_ids=(0,))
+        """Encode the tokenizer's last token on each path: files that do not fit together are refused here."""
+        last = (self.tokenizer.last_id,)
+        document = TokenizedInput(InputType.DOCUMENT, ids=last)
+        query = TokenizedInput(InputType.QUERY, ids=last, instruction_ids=last)
         for item in (document, query):
             try:
                 run = self._encode_queries if self._is_query(item) else self._encode_plain

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from infembed.errors import AlteredArtefactError
 from infembed.onnx_runtime import ort
 from infembed.vectors import FloatArray
 
@@ -45,7 +46,7 @@ class PlainGraph:
         self._session = session
         self._weights = weights
         self._options = options
-        self._dtypes = {node.name: _DTYPES[node.type] for node in session.get_inputs()}
+        self._dtypes = {node.name: _dtype(node) for node in session.get_inputs()}
         self.inputs = _shapes(session)
 
     def run(self, feeds: Feeds) -> FloatArray:
@@ -138,6 +139,12 @@ def bucket_of(axis: str, size: int) -> int:
     if axis in _TOKEN_AXES:
         return next(bucket for bucket in _TOKEN_BUCKETS if bucket >= size)
     return 1 << max(0, size - 1).bit_length()
+
+
+def _dtype(node: ort.NodeArg) -> type[np.generic]:
+    if node.type not in _DTYPES:
+        raise AlteredArtefactError(f"a graph's {node.name} is a {node.type}, expected one of {', '.join(_DTYPES)}")
+    return _DTYPES[node.type]
 
 
 def _shapes(session: ort.InferenceSession) -> dict[str, Shape]:

@@ -48,11 +48,11 @@ def has_words(text: str) -> bool:
 def render(item: TextInput, *, fusion: Fusion, prompts: dict[InputType, str]) -> RenderedInput:
     """Render an input for a model: prompt first, then text; `concat` appends the instruction to the query.
 
-    A blank instruction counts as none, so all three fusions give the plain query embedding for it.
+    A blank or invisible instruction counts as none, so all three fusions give the plain query embedding for it.
     """
     text = prompts.get(item.input_type, "") + item.text
     instruction = (item.instruction or "").strip()
-    if not instruction or item.input_type is InputType.DOCUMENT:
+    if not has_words(instruction) or item.input_type is InputType.DOCUMENT:
         return RenderedInput(text, None)
     if fusion is Fusion.CONCAT:
         return RenderedInput(f"{text} {instruction}", None)

@@ -2,17 +2,21 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from infembed.bundle import Bundle, GraphName, Precision
+from infembed.bundle import REMEDY, Bundle, GraphName, Precision
+from infembed.config import shown
+from infembed.errors import AlteredArtefactError
 from infembed.execution import Footprint, Provider
+from infembed.graph_safety import external_places
 from infembed.graphs import BoundGraph, Graph, PlainGraph
 from infembed.sessions import open_session, session_options
 from infembed.vectors import FloatArray
-from infembed.weightfile import SharedWeights, map_weights
+from infembed.weightfile import LAYOUT_FILE, SharedWeights, map_weights, read_layout
 
 _STATE, _MASK = "instruction_state", "instruction_mask"
 _VECTOR_LENGTH = 16
@@ -83,10 +87,23 @@ def load_graphs(
     weights = map_weights(bundle.folder(precision))
     graphs: dict[GraphName, Graph] = {}
     for name in sessions_to_open(bundle, footprint):
+        _require_layout(bundle.graph_path(name, precision))
         packs = footprint is Footprint.FAST or name is not GraphName.INSTRUCTION
         options = session_options(n_threads, initializers=weights.initializers, packs_matrices=packs)
         graphs[name] = PlainGraph(open_session(bundle.graph_path(name, precision), options), weights=weights)
     return LoadedGraphs(graphs, weights, aligned_to=_VECTOR_LENGTH if precision is Precision.INT8 else 1)
+
+
+def _require_layout(graph: Path) -> None:
+    """Check that the layout puts a graph's weights where the graph does: the layout's would be used, unasked."""
+    stored = {tensor.name: tensor for tensor in read_layout(graph.parent)}
+    for name, place in external_places(graph).items():
+        tensor = stored.get(name)
+        if tensor is None or (tensor.file, tensor.offset, tensor.size_bytes, tensor.shape) != place:
+            raise AlteredArtefactError(
+                f"{graph.parent / LAYOUT_FILE} has another place or shape for tensor {shown(name)} than {graph.name}; "
+                f"{REMEDY}"
+            )
 
 
 def sessions_to_open(bundle: Bundle, footprint: Footprint) -> list[GraphName]:

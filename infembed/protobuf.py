@@ -1,9 +1,11 @@
-"""A reader of the protobuf wire format, for the few fields of a message that somebody wants.
+"""The protobuf wire format, for the few fields of a message that somebody wants to read or to replace.
 
-Nothing is copied and nothing is trusted: a length beyond the end is an error. Inner messages are read when asked for.
+Reading copies nothing and trusts nothing: a length beyond the end is an error. Inner messages are read when asked for.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _LONGEST_VARINT = 10
@@ -11,6 +13,14 @@ _LONGEST_VARINT = 10
 
 class MalformedError(ValueError):
     """These bytes are no message."""
+
+
+class Field(NamedTuple):
+    """One field as it stands in a message; `value` is None for the fixed-width numbers that nobody reads."""
+
+    number: int
+    value: int | memoryview | None
+    raw: memoryview
 
 
 @dataclass(frozen=True)
@@ -46,25 +56,61 @@ class Message:
 
 def read_message(data: bytes | memoryview) -> Message:
     """Read the fields of a message."""
-    view = memoryview(data)
     message = Message()
+    for number, value, _ in read_fields(data):
+        if isinstance(value, int):
+            message.numbers.setdefault(number, []).append(value)
+        elif value is not None:
+            message.chunks.setdefault(number, []).append(value)
+    return message
+
+
+def read_fields(data: bytes | memoryview) -> Iterator[Field]:
+    """Yield the fields of a message in order."""
+    view = memoryview(data)
     position = 0
     while position < len(view):
+        start = position
         key, position = _read_varint(view, position)
         number, kind = key >> 3, key & 7
         if kind == _VARINT:
             value, position = _read_varint(view, position)
-            message.numbers.setdefault(number, []).append(value)
+            yield Field(number, value, view[start:position])
             continue
         length = {_FIXED64: 8, _FIXED32: 4}.get(kind)
         if kind == _BYTES:
             length, position = _read_varint(view, position)
         if length is None or position + length > len(view):
             raise MalformedError(f"field {number} of kind {kind} does not end within its message")
-        if kind == _BYTES:
-            message.chunks.setdefault(number, []).append(view[position : position + length])
+        chunk = view[position : position + length] if kind == _BYTES else None
         position += length
-    return message
+        yield Field(number, chunk, view[start:position])
+
+
+def with_replaced(
+    data: bytes | memoryview, number: int, replace: Callable[[memoryview], Iterable[bytes | memoryview]]
+) -> bytes:
+    """Rebuild a message; every chunk of one field gives way to those that `replace` makes of it, in its place."""
+    parts: list[bytes | memoryview] = []
+    for each in read_fields(data):
+        if each.number == number and isinstance(each.value, memoryview):
+            parts += [write_chunk(number, chunk) for chunk in replace(each.value)]
+        else:
+            parts.append(each.raw)
+    return b"".join(parts)
+
+
+def write_chunk(number: int, data: bytes | memoryview) -> bytes:
+    """Write a field that holds a string, bytes or an inner message."""
+    return _write_varint(number << 3 | _BYTES) + _write_varint(len(data)) + data
+
+
+def _write_varint(value: int) -> bytes:
+    written = bytearray()
+    while value > 0x7F:
+        written.append(value & 0x7F | 0x80)
+        value >>= 7
+    return bytes([*written, value])
 
 
 def _read_varint(view: memoryview, position: int) -> tuple[int, int]:

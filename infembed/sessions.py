@@ -12,6 +12,7 @@ from infembed.cpu import has_vnni
 from infembed.errors import AlteredArtefactError, BadConfigError
 from infembed.execution import Provider
 from infembed.onnx_runtime import ort
+from infembed.skip_norms import take_apart
 
 _NAMES = {
     Provider.CPU: "CPUExecutionProvider",
@@ -22,7 +23,7 @@ _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
 """TF32 rounds to 10 bits: it would move float32 vectors by more than export promises."""
 
 _SLOWER_ON_CPU = ["SkipLayerNormFusion"]
-"""Rewrites of ONNX Runtime that make int8 graphs slower (docs/experiments.md, Precisions)."""
+"""Rewrites of ONNX Runtime that undo infembed/skip_norms.py."""
 
 
 def require_provider(provider: Provider) -> None:
@@ -61,7 +62,7 @@ def open_session(
     require_provider(provider)
     try:
         session = ort.InferenceSession(
-            str(path),
+            str(path) if provider.on_gpu else _for_processor(path, options),
             options,
             providers=_providers(provider, cuda_graphs=cuda_graphs),
             disabled_optimizers=[] if provider.on_gpu else _SLOWER_ON_CPU,
@@ -71,6 +72,12 @@ def open_session(
     require_started(provider, session.get_providers())
     session.disable_fallback()
     return session
+
+
+def _for_processor(path: Path, options: ort.SessionOptions) -> bytes:
+    """Rewrite a graph for the processor; weights that are not shared are still found beside it."""
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(path.parent))
+    return take_apart(path.read_bytes())
 
 
 def require_started(provider: Provider, names: list[str]) -> None:

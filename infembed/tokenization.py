@@ -86,9 +86,10 @@ class BundleTokenizer:
         tokenizer.no_padding()
         self._tokenizer = tokenizer
         self._manifest = manifest
-        probe = tokenizer.encode("a").special_tokens_mask
+        probe = _special_tokens(tokenizer)
         self._n_leading = probe.index(0)
         self._n_trailing = len(probe) - self._n_leading - probe.count(0)
+        self.last_id = tokenizer.get_vocab_size() - 1
 
     @classmethod
     def open(cls, bundle: Bundle) -> "BundleTokenizer":
@@ -171,6 +172,17 @@ class BundleTokenizer:
         room = limit - self._n_leading - self._n_trailing
         kept = body[:room] if direction is TruncationDirection.RIGHT else body[-room:]
         return (*head, *kept, *tail)
+
+
+def _special_tokens(tokenizer: Tokenizer) -> list[int]:
+    """Mask of the special tokens around a short text; a tokenizer that reads no letter is of no use."""
+    try:
+        mask: list[int] = tokenizer.encode("a").special_tokens_mask
+    except Exception as error:  # the library raises bare Exception
+        raise AlteredArtefactError(f"the tokenizer cannot read a letter: {error}; get the model again") from error
+    if 0 not in mask:
+        raise AlteredArtefactError("the tokenizer finds no token in the text 'a'; get the model again")
+    return mask
 
 
 def _bounded(text: str, n_characters: int, direction: TruncationDirection) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeGuard
 
 from pydantic import Field
 
@@ -68,6 +68,9 @@ def bert_values(config: Mapping[str, object]) -> dict[str, object]:
         raise MismatchedArtefactError("the checkpoint's position embeddings are not absolute")
     if config.get("embedding_size", config.get("hidden_size")) != config.get("hidden_size"):
         raise MismatchedArtefactError("the checkpoint's embeddings are narrower than its layers")
+    segments = config.get("type_vocab_size", 2)
+    if not _is_whole(segments) or segments < 1:
+        raise MismatchedArtefactError(f"the checkpoint has {segments!r} segments; graphs of this family read segment 0")
     return {
         "n_layers": config.get("num_hidden_layers"),
         "n_heads": config.get("num_attention_heads"),
@@ -83,11 +86,15 @@ def roberta_values(config: Mapping[str, object]) -> dict[str, object]:
     """Read a `config.json` of RoBERTa's kind: positions of texts begin after the padding token's id."""
     values = bert_values(config)
     padding, rows = config.get("pad_token_id", 1), values["n_positions"]
-    if not isinstance(padding, int) or not isinstance(rows, int):
+    if not _is_whole(padding) or not _is_whole(rows):
         raise MismatchedArtefactError(
             f"config.json has pad_token_id {padding!r} and max_position_embeddings {rows!r}; both must be whole numbers"
         )
     return values | {"first_position": padding + 1, "n_positions": rows - padding - 1}
+
+
+def _is_whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _positions_in_segment_0(positions: FloatArray, segments: FloatArray, *, first: int) -> FloatArray:

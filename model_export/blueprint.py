@@ -65,6 +65,12 @@ def read_shape(checkpoint: Path) -> Shape:
         )
     kind, values_of = _FAMILIES[config["model_type"]]
     try:
-        return kind.model_validate(values_of(config))
+        shape = kind.model_validate(values_of(config))
     except ValidationError as error:
         raise MismatchedArtefactError(f"{path}: {explain(error)}") from error
+    if shape.dim % shape.n_heads or (isinstance(shape, ModernBertShape) and shape.head_dim % 2):
+        raise MismatchedArtefactError(
+            f"{path} has hidden_size {shape.dim}, which {shape.n_heads} attention heads do not divide evenly (rotary "
+            "positions take halves of a head); get the checkpoint again"
+        )
+    return shape

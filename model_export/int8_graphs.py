@@ -21,7 +21,7 @@ from model_export.rounding import Scaled
 
 MICROSOFT = "com.microsoft"
 _MATRIX_INPUT = {"MatMul": 1, "Attention": 1}
-_TABLE_INPUT = {"EmbedLayerNormalization": 2}
+_TABLE_INPUT = {"EmbedLayerNormalization": 2, "Gather": 0}
 _LEAST = np.float32(1e-9)
 """Below it a token's values count as zero, and nothing is divided by zero."""
 
@@ -76,6 +76,9 @@ class _Rewriter:
             self._skip_norm(node)
         elif kind == "EmbedLayerNormalization" and self._is_scaled(node.input[2]):
             self._embed(node)
+        elif kind == "Gather" and self._is_scaled(node.input[0]):
+            self._look_up(node.input[0], node.input[1], node.output[0])
+            self._nodes[-1].output[0] = node.output[0]
         else:
             self._nodes.append(node)
 
@@ -125,23 +128,27 @@ class _Rewriter:
         self._nodes.append(attention)
 
     def _skip_norm(self, node: onnx.NodeProto) -> None:
-        new, residual, gain, shift = node.input[:4]
+        new, residual, gain, shift, bias = (*node.input, "", "")[:5]
         output = node.output[0]
-        if len(node.input) > 4:
-            new = self._op("Add", [new, node.input[4]], output)
+        if bias:
+            new = self._op("Add", [new, bias], output)
         total = self._op("Add", [new, residual], output)
-        self._norm(total, [gain, shift], output, node)
+        self._norm(total, [gain, shift] if shift else [gain], output, node)
 
     def _embed(self, node: onnx.NodeProto) -> None:
-        """Look words up as int8 with one scale a token, add the positions, normalise."""
+        """Look words up, add the positions, normalise."""
         ids, table, positions = node.input[0], node.input[2], node.input[3]
         output = node.output[0]
+        words = self._look_up(table, ids, output)
+        total = self._op("Add", [words, self._op("Gather", [positions, node.input[8]], output)], output)
+        self._norm(total, node.input[5:7], output, node)
+
+    def _look_up(self, table: str, ids: str, output: str) -> str:
+        """Look words up in an int8 table with one scale a token."""
         words = self._op("Cast", [self._op("Gather", [table, ids], output)], output, to=TensorProto.FLOAT)
         steps = self._op("Gather", [table + Scaled.ROWS, ids], output)
         steps = self._op("Unsqueeze", [steps, self._constant("int8.last", np.array([-1]))], output)
-        words = self._op("Mul", [words, steps], output)
-        total = self._op("Add", [words, self._op("Gather", [positions, node.input[8]], output)], output)
-        self._norm(total, node.input[5:7], output, node)
+        return self._op("Mul", [words, steps], output)
 
     def _norm(self, states: str, gain_and_shift: Iterable[str], output: str, node: onnx.NodeProto) -> None:
         epsilon = next(each.f for each in node.attribute if each.name == "epsilon")

@@ -67,6 +67,12 @@ def modernbert_values(config: Mapping[str, object]) -> dict[str, object]:
         raise MismatchedArtefactError(
             f"the checkpoint has activation {config['hidden_activation']!r}; graphs of this family have 'gelu'"
         )
+    for key in ("rope_parameters", "layer_types"):
+        if key in config:
+            raise MismatchedArtefactError(
+                f"config.json has {key}, as transformers 5 writes it; the installed one would read it as if it were "
+                "not there: save the model with transformers 4"
+            )
     theta = config.get("global_rope_theta", 160_000.0)
     local = config.get("local_rope_theta", 10_000.0)
     return {

@@ -13,18 +13,21 @@ from pydantic import Field
 from infembed.bundle import Bundle, BundleManifest, Precision
 from infembed.config import Config, shown
 from infembed.encoder import Encoder, OnnxEncoder
-from infembed.errors import MismatchedArtefactError
+from infembed.errors import MismatchedArtefactError, NonFiniteError
 from infembed.inputs import InputType, TextInput, render
 from infembed.tokenization import BundleTokenizer, TokenizedInput
-from infembed.vectors import FloatArray, normalize, require_finite
+from infembed.vectors import FloatArray, normalize
 from model_export.bare_graphs import BareGraphs
 from model_export.parity_inputs import parity_inputs
 
 PARITY_FILE = "parity.json"
 MAX_ABS = 1e-4
-LEAST_COSINE = 0.9995
+LEAST_COSINE = {Precision.FP16: 0.9995, Precision.INT8: 0.9}
+"""Of a text with PyTorch. The gate judges int8; below this the conversion is broken, whatever a gate may say."""
 MAX_VARIANCE = 1e-5
 _ROWS_OF_A_BATCH = 4
+Encode = Callable[[Sequence[TokenizedInput]], FloatArray]
+"""Encodes one batch, without normalising."""
 
 
 class Finding(Config):
@@ -81,19 +84,23 @@ def measure_parity(bundle: Bundle, inputs: Inputs, wanted: FloatArray) -> Parity
     return ParityReport(
         n_texts=len(inputs.texts),
         longest_tokens=max(item.n_tokens for item in inputs.tokens),
-        bounds={"fp32_max_abs": MAX_ABS, "fp32_invariance_max_abs": MAX_VARIANCE, "fp16_least_cosine": LEAST_COSINE},
+        bounds={
+            "fp32_max_abs": MAX_ABS,
+            "fp32_invariance_max_abs": MAX_VARIANCE,
+            **{f"{precision}_least_cosine": least for precision, least in LEAST_COSINE.items()},
+        },
         precisions=tuple(_measure(bundle, precision, inputs, wanted) for precision in bundle.manifest.precisions),
     )
 
 
 def require_parity(report: ParityReport) -> None:
-    """Refuse a float32 or float16 graph beyond its bounds, naming the worst text; int8 is judged by the gate."""
+    """Refuse a precision beyond its bounds, naming the worst text."""
     for found in report.precisions:
-        if found.precision is Precision.FP16 and found.against_pytorch.least_cosine < LEAST_COSINE:
-            worst = found.against_pytorch
+        least, worst = LEAST_COSINE.get(found.precision, 0.0), found.against_pytorch
+        if worst.least_cosine < least:
             raise MismatchedArtefactError(
-                f"parity failed: fp16 has cosine {worst.least_cosine:.6f} with PyTorch, at least {LEAST_COSINE} is "
-                f"needed, {_where(worst)}"
+                f"parity failed: {found.precision} has cosine {worst.least_cosine:.6f} with PyTorch, at least {least} "
+                f"is needed, {_where(worst)}"
             )
         if found.precision is not Precision.FP32:
             continue
@@ -116,7 +123,12 @@ def encode_reference(reference: Encoder, texts: Sequence[TextInput]) -> FloatArr
     is_query = np.array([text.input_type is InputType.QUERY for text in texts])
     queries = [text for text in texts if text.input_type is InputType.QUERY]
     documents = [text.text for text in texts if text.input_type is InputType.DOCUMENT]
-    found[is_query], found[~is_query] = reference.encode_queries(queries), reference.encode_documents(documents)
+    try:
+        found[is_query], found[~is_query] = reference.encode_queries(queries), reference.encode_documents(documents)
+    except NonFiniteError as error:
+        raise MismatchedArtefactError(
+            f"the checkpoint itself gives NaN or infinity in PyTorch ({error}); get or train it again"
+        ) from error
     return found
 
 
@@ -124,23 +136,37 @@ def compare(found: FloatArray, wanted: FloatArray, inputs: Inputs, manifest: Bun
     """Find the input whose unit vectors differ most."""
     differences = np.abs(found - wanted).max(axis=1)
     worst = int(differences.argmax())
-    rendered = render(inputs.texts[worst], fusion=manifest.fusion, prompts=manifest.prompts)
-    text = rendered.text if rendered.instruction is None else f"{rendered.text} [{rendered.instruction}]"
     return Finding(
         max_abs=float(differences[worst]),
         least_cosine=float((found * wanted).sum(axis=1).min()),
-        text=shown(text),
+        text=_shown(inputs.texts[worst], manifest),
         n_tokens=inputs.tokens[worst].n_tokens,
     )
 
 
+def _shown(item: TextInput, manifest: BundleManifest) -> str:
+    rendered = render(item, fusion=manifest.fusion, prompts=manifest.prompts)
+    return shown(rendered.text if rendered.instruction is None else f"{rendered.text} [{rendered.instruction}]")
+
+
 def _measure(bundle: Bundle, precision: Precision, inputs: Inputs, wanted: FloatArray) -> PrecisionParity:
     encoder = OnnxEncoder(bundle, precision=precision)
-    alone = _in_parts(encoder.encode, inputs.tokens, 1)
+
+    def encode_all(encode: Encode, *, n_rows: int) -> FloatArray:
+        vectors = _in_parts(encode, inputs.tokens, n_rows)
+        for text, vector in zip(inputs.texts, vectors, strict=True):
+            if not np.isfinite(vector).all():
+                raise MismatchedArtefactError(
+                    f"parity failed: {precision} gives NaN or infinity on the text {_shown(text, bundle.manifest)}; "
+                    "no bundle was written"
+                )
+        return normalize(vectors)
+
+    alone = encode_all(encoder.encode, n_rows=1)
     bare = BareGraphs(bundle, precision) if precision is Precision.FP32 else None
 
-    def against_alone(encode: Callable[[Sequence[TokenizedInput]], FloatArray]) -> Finding:
-        return compare(_in_parts(encode, inputs.tokens, _ROWS_OF_A_BATCH), alone, inputs, bundle.manifest)
+    def against_alone(encode: Encode) -> Finding:
+        return compare(encode_all(encode, n_rows=_ROWS_OF_A_BATCH), alone, inputs, bundle.manifest)
 
     return PrecisionParity(
         precision=precision,
@@ -151,15 +177,13 @@ def _measure(bundle: Bundle, precision: Precision, inputs: Inputs, wanted: Float
     )
 
 
-def _in_parts(
-    encode: Callable[[Sequence[TokenizedInput]], FloatArray], items: Sequence[TokenizedInput], n_rows: int
-) -> FloatArray:
-    """Encode so many inputs at once, short and long ones mixed; unit vectors in order."""
+def _in_parts(encode: Encode, items: Sequence[TokenizedInput], n_rows: int) -> FloatArray:
+    """Encode so many inputs at once, short and long ones mixed; in order, not normalised."""
     n_parts = -(-len(items) // n_rows)
     found: FloatArray | None = None
     for part in range(n_parts):
         rows = list(range(part, len(items), n_parts))
-        vectors = normalize(require_finite(encode([items[row] for row in rows])))
+        vectors = encode([items[row] for row in rows])
         found = np.empty((len(items), vectors.shape[1]), np.float32) if found is None else found
         found[rows] = vectors
     assert found is not None, "there are texts"

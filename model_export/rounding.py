@@ -86,12 +86,24 @@ class _Rounded:
                 return scales(self._source(owner), what)
         if tensor.name in self._scaled:
             return quantize(self._source(tensor.name), self._scaled[tensor.name])
-        return self._source(tensor.name).astype(tensor.dtype)
+        return _narrowed(self._source(tensor.name), tensor)
 
     def _source(self, name: str) -> FloatArray:
         if name not in self._tensors:
             raise MismatchedArtefactError(f"the float32 folder has no tensor {name!r}; the two are not of one model")
         return self._tensors[name]
+
+
+def _narrowed(values: FloatArray, tensor: StoredTensor) -> Array:
+    """Convert to the type of the layout; what is too large for it would be infinity."""
+    with np.errstate(over="ignore"):
+        narrowed = values.astype(tensor.dtype)
+    if np.isfinite(narrowed).all():
+        return narrowed
+    raise MismatchedArtefactError(
+        f"tensor {tensor.name!r} has values up to {np.abs(values).max():.3g}, more than {np.dtype(tensor.dtype)} "
+        "holds; export the model without this precision"
+    )
 
 
 def scales(matrix: FloatArray, what: Scaled) -> FloatArray:

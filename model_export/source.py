@@ -26,6 +26,8 @@ from training.config import DEFAULT_BASE, ModelConfig
 from training.lora import load_factors, scale_factors
 from training.model import MINILM, InfEmbed, open_model
 
+_NAME_CHARACTERS = 150
+
 
 @dataclass(frozen=True)
 class Source:
@@ -58,11 +60,12 @@ def open_source(
             f"checkpoint's directory with {CONFIG_FILE}"
         )
     shape = open_safely(directory)
+    tokenizer = _read_tokenizer(directory)
     config = plain_config(directory, shape, fusion=fusion or Fusion.PREFIX, max_tokens=max_tokens)
     reference = open_model(config).eval()
     made_from = MadeFrom(blueprint=_blueprint(config, shape), checkpoint=_describe(config, reference))
     towers = Towers(_tensors(reference.query_tower.encoder))
-    return Source(_model(checkpoint.resolve().name, directory, towers, made_from), reference)
+    return Source(_model(checkpoint.resolve().name, tokenizer, towers, made_from), reference)
 
 
 def base_directory(base: str) -> Path:
@@ -90,6 +93,7 @@ def _trained(checkpoint: Path, *, fusion: Fusion | None, scale: float) -> Source
         raise BadConfigError(f"{checkpoint} has no factors to scale, all its weights were trained; leave --scale away")
     base = base_directory(config.base)
     shape = open_safely(base)
+    tokenizer = _read_tokenizer(base)
     reference = load_checkpoint(checkpoint)
     factor_scale = unrounded = None
     if config.lora is not None:
@@ -105,7 +109,7 @@ def _trained(checkpoint: Path, *, fusion: Fusion | None, scale: float) -> Source
         "made_from": manifest.made_from,
     }
     made_from = MadeFrom(blueprint=_blueprint(config, shape), factor_scale=factor_scale, checkpoint=described)
-    model = _model(manifest.name, base, towers, made_from, dimensions=manifest.dimensions)
+    model = _model(manifest.name, tokenizer, towers, made_from, dimensions=manifest.dimensions)
     return Source(model, reference, unrounded)
 
 
@@ -129,17 +133,26 @@ def _describe(config: ModelConfig, reference: InfEmbed) -> dict[str, JsonValue]:
     return {"model": model, "base_fingerprint": reference.base_fingerprint}
 
 
-def _model(name: str, base: Path, towers: Towers, made_from: MadeFrom, *, dimensions: Sequence[int] = ()) -> Model:
-    tokenizer = base / TOKENIZER_FILE
-    if not tokenizer.is_file():
+def _read_tokenizer(base: Path) -> bytes:
+    try:
+        return (base / TOKENIZER_FILE).read_bytes()
+    except FileNotFoundError as error:
         raise MissingArtefactError(
-            f"{base} has no {TOKENIZER_FILE}; make one: AutoTokenizer.from_pretrained({str(base)!r}).save_pretrained"
-        )
+            f'{base} has no {TOKENIZER_FILE}; make one of its older files: python -c "from transformers import '
+            f"AutoTokenizer as T; T.from_pretrained('{base}').save_pretrained('{base}')\""
+        ) from error
+
+
+def _model(
+    name: str, tokenizer: bytes, towers: Towers, made_from: MadeFrom, *, dimensions: Sequence[int] = ()
+) -> Model:
+    """Name the bundle after its checkpoint; names of directories may hold what no terminal or manifest should."""
+    printable = "".join(character if character.isprintable() else "_" for character in name)[:_NAME_CHARACTERS]
     made_with = {"inf-embed": version(), "torch": torch.__version__}
     return Model(
-        f"{name}-{made_from.blueprint.fusion}",
+        f"{printable}-{made_from.blueprint.fusion}",
         towers,
-        tokenizer.read_bytes(),
+        tokenizer,
         made_from,
         dimensions=dimensions,
         made_with=made_with,

@@ -5,6 +5,9 @@ from service.batching import Backlog, Lane
 
 _LEAST_RETRY_S = 0.1
 _MOST_RETRY_S = 30.0
+_SURE_OF_TIME = 0.8
+"""Share of a request's time that what waits before it may take: the rate is an estimate, and under overload every lane
+is full to its bound, so that without room for a slower batch each request would end at its deadline or just beyond."""
 
 
 class TokenRate:
@@ -63,7 +66,7 @@ class Admission:
             )
         waiting = self._tokens[lane]
         drained_per_s = self._drained_per_s(lane, waiting + n_tokens)
-        most = min(self._budgets[lane], int(drained_per_s * timeout_s))
+        most = min(self._budgets[lane], int(_SURE_OF_TIME * drained_per_s * timeout_s))
         excess = waiting + n_tokens - most
         if waiting and excess > 0:
             raise OverloadedError(

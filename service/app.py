@@ -1,7 +1,7 @@
 """Wire the service together. Importing this loads no model and opens no socket."""
 
 import logging
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -20,13 +20,13 @@ from service.collections import Catalogue, SearchedCollection
 from service.documentation import documentation_routes
 from service.embed import embed_routes
 from service.errors import Problem, body_of, http_problem, problem_of, validation_problem
-from service.gate import HEALTH, METRICS, PAGES, Gate
+from service.gate import HEALTH, METRICS, PAGES, Gate, needed_scope
 from service.keys import Keyring
 from service.loading import Load, Loaded, load
 from service.logs import RequestLog
 from service.metrics import Metrics
 from service.openai import openai_routes
-from service.operations import Life, operations_routes, probe_vectors, process_routes
+from service.operations import Life, operations_routes, probe_shift, probe_vectors, process_routes
 from service.pipeline import Pipeline, ServedEncoder
 from service.release import Release, Releases
 from service.routes import json_response
@@ -89,7 +89,7 @@ def create_app(
     app.state.releases = releases
     app.include_router(process_routes(metrics))
     app.include_router(admin_routes(releases))
-    app.include_router(documentation_routes(cache(partial(_describe, app, releases, has_keys=bool(settings.keys)))))
+    app.include_router(documentation_routes(cache(partial(_describe, app, releases, settings))))
     app.router.default = releases
     _wrap(app, settings, metrics=metrics, life=life, tracing=tracing)
     _handle_errors(app, metrics)
@@ -124,30 +124,43 @@ def _make_release(
         router.include_router(operations_routes(pipeline, catalogue, settings, bundle=bundle, probes=probes, life=life))
         return router
 
-    return Release(loaded, pipeline, catalogue, make_routes)
+    return Release(loaded, pipeline, catalogue, make_routes, probe_shift=probe_shift(probes))
 
 
-def _describe(app: FastAPI, releases: Releases, *, has_keys: bool) -> dict[str, Any]:
+def _describe(app: FastAPI, releases: Releases, settings: Settings) -> dict[str, Any]:
     """Write the OpenAPI description; every release has the same routes."""
     current = releases.current.app
     assert isinstance(current, APIRouter)
     schema = get_openapi(
         title=_TITLE, version=version(), description=_DESCRIPTION, routes=[*current.routes, *app.routes]
     )
-    if has_keys:
-        schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        schema["security"] = [{"key": []}]
+    if settings.keys:
+        _describe_keys(schema, _open_paths(settings))
     return schema
+
+
+def _describe_keys(schema: dict[str, Any], open_paths: Collection[str]) -> None:
+    """Add to each operation the scope that its key needs; none where no key is asked for."""
+    schema["components"]["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
+            is_open = method == "get" and path in open_paths
+            scope = needed_scope(method.upper(), path)
+            operation["security"] = [] if is_open else [{"key": [scope] if scope else []}]
+
+
+def _open_paths(settings: Settings) -> frozenset[str]:
+    """Say what a GET may read without a key."""
+    return PAGES | (HEALTH if settings.open_health else set()) | (METRICS if settings.open_metrics else set())
 
 
 def _wrap(app: FastAPI, settings: Settings, *, metrics: Metrics, life: Life, tracing: Tracing | None) -> None:
     """Put the layers around the application, innermost first."""
-    open_paths = PAGES | (HEALTH if settings.open_health else set()) | (METRICS if settings.open_metrics else set())
     app.add_middleware(
         Gate,
         keyring=Keyring(settings.keys),
         metrics=metrics,
-        open_paths=open_paths,
+        open_paths=_open_paths(settings),
         origins=settings.cors_origins,
     )
     if settings.cors_origins:

@@ -4,6 +4,10 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from fastapi import Depends, Header, Request
+from pydantic import Field
+from pydantic.json_schema import SkipJsonSchema
+
+_LONGEST_TIMEOUT_MS = 2**31 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,14 +18,17 @@ class Caller:
     timeout_s: float | None = None
 
 
-def _caller(
+async def _caller(
     request: Request,
     x_request_timeout_ms: Annotated[
-        int | None,
-        Header(ge=1, description="Time the request may take, at most INFEMBED_REQUEST_TIMEOUT_S; then it is a 504."),
+        Annotated[int, Field(ge=1, le=_LONGEST_TIMEOUT_MS)] | SkipJsonSchema[None],
+        Header(description="Time the request may take, at most INFEMBED_REQUEST_TIMEOUT_S; then it is a 504."),
     ] = None,
 ) -> Caller:
-    """Identify a client by `request.state.client`, where authentication wrote it, or else by its address."""
+    """Identify a client by `request.state.client`, where authentication wrote it, or else by its address.
+
+    Async though it waits for nothing: FastAPI would hand a plain function to a thread, for every request.
+    """
     client = getattr(request.state, "client", None) or (request.client.host if request.client else None)
     return Caller(client, None if x_request_timeout_ms is None else x_request_timeout_ms / 1000)
 

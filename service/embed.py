@@ -7,17 +7,11 @@ from fastapi import APIRouter, Response
 
 from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
 from infembed.inputs import TextInput
+from service.answers import EmbedResponse, TokenShown
 from service.callers import CallerOf
 from service.pipeline import Pipeline, make_inputs
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
-from service.schemas import (
-    EmbedRequest,
-    EmbedResponse,
-    SimilarityParameters,
-    SimilarityRequest,
-    TokenizeRequest,
-    TokenShown,
-)
+from service.schemas import EmbedRequest, SimilarityParameters, SimilarityRequest, TokenizeRequest
 from service.settings import Settings
 from service.wire import base64_of
 

@@ -58,7 +58,8 @@ def problem_of(error: Exception) -> Problem:
     for kind, status, error_type in _TABLE:
         if isinstance(error, kind):
             param = error.param if isinstance(error, errors.BadInputError) else None
-            return Problem(status, error_type, str(error), param, _retry_headers(error))
+            headers = retry_headers(error.retry_after_s) if isinstance(error, errors.OverloadedError) else {}
+            return Problem(status, error_type, str(error), param, headers)
     return Problem(500, "Backend", INTERNAL_MESSAGE)
 
 
@@ -99,8 +100,6 @@ def body_of(problem: Problem, path: str) -> dict[str, object]:
     return {"error": problem.message, "error_type": problem.error_type}
 
 
-def _retry_headers(error: Exception) -> Mapping[str, str]:
-    if not isinstance(error, errors.OverloadedError):
-        return {}
-    seconds = error.retry_after_s
+def retry_headers(seconds: float) -> dict[str, str]:
+    """Say when to try again, in whole seconds for all clients and in milliseconds for those that read them."""
     return {"retry-after": str(max(1, math.ceil(seconds))), "retry-after-ms": str(max(1, math.ceil(seconds * 1000)))}

@@ -58,8 +58,8 @@ class Gate:
             )
         if not self._keyring:
             return _stranger(scope, headers) if needed is KeyScope.ADMIN else None
-        if scope["method"] == "GET" and scope["path"] in self._open_paths:
-            return None
+        if scope["path"] in self._open_paths and (scope["method"] == "GET" or scope["path"] not in PAGES):
+            return None  # other methods of an open route are its router's to refuse; POST / embeds
         return self._key_problem(scope, headers, needed)
 
     def _key_problem(self, scope: Scope, headers: dict[bytes, bytes], needed: KeyScope | None) -> Problem | None:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 
 Header = tuple[bytes, bytes]
+LANE_HEADER = "x-lane"
+"""Which lane the texts of a request waited in."""
 
 _EVERYWHERE: tuple[Header, ...] = ((b"x-content-type-options", b"nosniff"),)
 _PAGES: tuple[Header, ...] = (

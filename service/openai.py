@@ -6,10 +6,11 @@ from fastapi import APIRouter, Response
 
 from infembed.errors import BadInputError, NotFoundError
 from infembed.tokenization import TruncationDirection
+from service.answers import EmbeddingsResponse, ModelList, ServedModel
 from service.callers import CallerOf
 from service.embed import width_of
 from service.pipeline import Pipeline, make_inputs
-from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
+from service.routes import READ_ERRORS, WORK_ERRORS, JsonRoute, documented, json_response
 from service.schemas import Cut, OpenAIEmbeddingsRequest
 from service.settings import Settings
 from service.wire import base64_of
@@ -28,7 +29,7 @@ def openai_routes(
     router = APIRouter(route_class=JsonRoute, tags=["openai"])
     responses = documented(*WORK_ERRORS, openai=True)
 
-    @router.post("/v1/embeddings", responses=responses)
+    @router.post("/v1/embeddings", response_model=EmbeddingsResponse, responses=responses)
     async def embeddings(request: OpenAIEmbeddingsRequest, caller: CallerOf) -> Response:
         """Embed texts as OpenAI's clients expect it; unknown keys are ignored."""
         width = width_of(request.dimensions or None, widths)
@@ -56,16 +57,20 @@ def openai_routes(
         content = {"object": "list", "data": data, "model": request.model or model, "usage": usage}
         return json_response(content, headers=embedded.headers())
 
-    router.add_api_route("/embeddings", embeddings, methods=["POST"], responses=responses)
+    router.add_api_route(
+        "/embeddings", embeddings, methods=["POST"], response_model=EmbeddingsResponse, responses=responses
+    )
 
     entry = {"id": model, "object": "model", "created": created, "owned_by": "inf-embed", "max_model_len": max_tokens}
 
-    @router.get("/v1/models")
+    @router.get("/v1/models", response_model=ModelList, responses=documented(*READ_ERRORS, openai=True))
     async def models() -> Response:
         """List the one model this service has."""
         return json_response({"object": "list", "data": [entry]})
 
-    @router.get("/v1/models/{name:path}", responses=documented(404, openai=True))
+    @router.get(
+        "/v1/models/{name:path}", response_model=ServedModel, responses=documented(404, *READ_ERRORS, openai=True)
+    )
     async def model_named(name: str) -> Response:
         """Describe a model by its name."""
         if name != model:

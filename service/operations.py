@@ -4,6 +4,7 @@ import hashlib
 import logging
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from fastapi import APIRouter, Response
@@ -13,14 +14,17 @@ from infembed.bundle import Bundle, Precision
 from infembed.errors import InfEmbedError
 from infembed.inputs import InputType, TextInput
 from infembed.vectors import FloatArray, normalize
+from service.answers import Alive, Info, Ready
 from service.collections import Catalogue
+from service.errors import retry_headers
 from service.metrics import Metrics
 from service.pipeline import Pipeline, ServedEncoder
-from service.routes import documented, json_response
+from service.routes import READ_ERRORS, documented, json_response
 from service.settings import Settings
 
 _log = logging.getLogger(__name__)
 _DTYPE = {Precision.FP32: "float32", Precision.FP16: "float16", Precision.INT8: "int8"}
+_METRICS_TEXT: dict[int | str, dict[str, Any]] = {200: {"content": {"text/plain": {"schema": {"type": "string"}}}}}
 PROBE_TEXTS = (
     TextInput("The quick brown fox jumps over the lazy dog."),
     TextInput("how to debug a liveness probe", InputType.QUERY),
@@ -41,16 +45,21 @@ def probe_vectors(encoder: ServedEncoder) -> FloatArray:
     return normalize(encoder.encode(encoder.tokenizer.tokenize(PROBE_TEXTS)))
 
 
+def probe_shift(probes: FloatArray) -> float:
+    """Return how far the instruction of the last fixed text moves its query, 1 - cosine."""
+    return 1 - float(np.dot(probes[-2], probes[-1]))
+
+
 def process_routes(metrics: Metrics) -> APIRouter:
     """Make the router of what the process answers from its first moment on, model or not."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/health")
-    async def health() -> dict[str, str]:
+    @router.get("/health", response_model=Alive, responses=documented(*READ_ERRORS))
+    async def health() -> Response:
         """Say that the process answers."""
-        return {"status": "alive"}
+        return json_response({"status": "alive"})
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, responses=_METRICS_TEXT | documented(*READ_ERRORS))
     async def metrics_text() -> Response:
         """Write all metrics in Prometheus text format."""
         return Response(metrics.render(), media_type="text/plain; version=0.0.4; charset=utf-8")
@@ -70,7 +79,7 @@ def operations_routes(
     """Make the router of the operators' routes that need a model."""
     router = APIRouter(tags=["operations"])
 
-    @router.get("/ready", responses=documented(503))
+    @router.get("/ready", response_model=Ready, responses=documented(*READ_ERRORS))
     async def ready() -> Response:
         """Say whether requests would be served: a forward pass not long ago, or one made now."""
         if life.is_draining:
@@ -85,7 +94,7 @@ def operations_routes(
                 return _unready("the model failed on a probe; the log has the details")
         return json_response({"status": "ready"})
 
-    @router.get("/info", responses=documented(503))
+    @router.get("/info", response_model=Info, responses=documented(*READ_ERRORS))
     async def info() -> Response:
         """Describe the model, its limits and the collections."""
         return json_response(_facts(bundle, catalogue, settings, probes))
@@ -94,7 +103,8 @@ def operations_routes(
 
 
 def _unready(reason: str) -> Response:
-    return json_response({"error": reason, "error_type": "Unhealthy"}, status=503, headers={"retry-after": "1"})
+    content = {"error": reason, "error_type": "Unhealthy"}
+    return json_response(content, status=503, headers=retry_headers(1.0))
 
 
 def _facts(bundle: Bundle, catalogue: Catalogue, settings: Settings, probes: FloatArray) -> dict[str, object]:

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,14 +15,15 @@ import numpy as np
 from infembed.bundle import Bundle
 from infembed.encoder import StatesOf, TokenIds
 from infembed.errors import BadInputError, EmptyInputError, OverloadedError, TooManyInputsError
-from infembed.inputs import InputType, TextInput
+from infembed.inputs import InputType, TextInput, has_words
 from infembed.tokenization import Token, TokenizedInput, TruncationDirection
 from infembed.vectors import FloatArray, normalize
 from service.admission import Admission
 from service.batching import Lane
 from service.callers import Caller
+from service.headers import LANE_HEADER
 from service.instruction_cache import InstructionCache
-from service.metrics import Metrics, Stage
+from service.metrics import InputKind, Metrics, Stage
 from service.queue import BatchQueue, QueueTimes, time_limit
 from service.rate_limits import RateLimits
 from service.settings import Settings
@@ -79,6 +81,7 @@ class Embedded:
     tokenize_s: float
     queue_s: float
     inference_s: float
+    lane: Lane
 
     def described(self, vectors: Iterable[FloatArray | str]) -> list[dict[str, object]]:
         """Put to each vector, in whatever form it is sent, what the model read of its text."""
@@ -100,6 +103,7 @@ class Embedded:
             "x-queue-time": _ms(self.queue_s),
             "x-inference-time": _ms(self.inference_s),
             "x-truncated-inputs": str(self.n_truncated),
+            LANE_HEADER: self.lane,
         }
 
 
@@ -150,13 +154,14 @@ class Pipeline:
         async with time_limit(timeout_s):
             tokenized = await self._tokenize(tokenize, n_characters)
         tokenize_s = time.perf_counter() - started
-        rows, times = await self._run(tokenized, caller, timeout_s=timeout_s - tokenize_s)
+        lane = Lane.BULK if len(items) > self._settings.bulk_inputs else Lane.INTERACTIVE
+        rows, times = await self._run(tokenized, caller, lane, timeout_s=timeout_s - tokenize_s)
         vectors = np.stack([row[:width] for row in rows])
         n_truncated = sum(item.is_truncated for item in tokenized)
-        self._metrics.truncated(n_truncated)
-        self._metrics.stage(Stage.TOKENIZE, tokenize_s)
-        self._metrics.stage(Stage.QUEUE, times.queue_s)
-        self._metrics.stage(Stage.INFERENCE, times.inference_s)
+        self._metrics.inputs(Counter(map(_kind_of, items)), truncated=n_truncated)
+        self._metrics.stage(Stage.TOKENIZE, tokenize_s, lane=lane)
+        self._metrics.stage(Stage.QUEUE, times.queue_s, lane=lane)
+        self._metrics.stage(Stage.INFERENCE, times.inference_s, lane=lane)
         return Embedded(
             vectors=normalize(vectors) if normalized else vectors,
             items=tokenized,
@@ -166,6 +171,7 @@ class Pipeline:
             tokenize_s=tokenize_s,
             queue_s=times.queue_s,
             inference_s=times.inference_s,
+            lane=lane,
         )
 
     async def tokens(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Token]]:
@@ -204,11 +210,10 @@ class Pipeline:
             raise
 
     async def _run(
-        self, items: Sequence[TokenizedInput], caller: Caller, *, timeout_s: float
+        self, items: Sequence[TokenizedInput], caller: Caller, lane: Lane, *, timeout_s: float
     ) -> tuple[list[FloatArray], QueueTimes]:
-        """Encode inputs in the lane of their number; a refusal costs the caller no allowance."""
+        """Encode inputs; a refusal costs the caller no allowance."""
         n_tokens = sum(item.n_tokens for item in items)
-        lane = Lane.BULK if len(items) > self._settings.bulk_inputs else Lane.INTERACTIVE
         self._limits.charge(caller.client, n_tokens)
         try:
             return await self.queue.run(items, timeout_s=timeout_s, lane=lane)
@@ -268,6 +273,12 @@ class InstructionCountError(TooManyInputsError):
             f"instruction has {n_instructions} entries for {n_texts} texts; give one string for all, or one entry each",
             param="instruction",
         )
+
+
+def _kind_of(item: TextInput) -> InputKind:
+    if item.input_type is InputType.DOCUMENT:
+        return InputKind.DOCUMENT
+    return InputKind.INSTRUCTED_QUERY if has_words(item.instruction or "") else InputKind.PLAIN_QUERY
 
 
 def _ms(seconds: float) -> str:

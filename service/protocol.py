@@ -1,10 +1,13 @@
 """uvicorn's HTTP protocol with the bounds it lacks: connections, a request's head, and clients that do not read."""
 
 import asyncio
+import math
 from typing import Any, NamedTuple
 
 import orjson
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from service.errors import retry_headers
 
 MOST_HEAD_BYTES = 65_536
 _LEAST_READ_BYTES = 65_536
@@ -17,6 +20,8 @@ class Limits(NamedTuple):
     max_connections: int
     head_timeout_s: float
     """Also the period in which a client must read on."""
+    max_unread_bytes: int = 134_217_728
+    """Of all answers that wait for their clients to read on."""
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -28,6 +33,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
+        self._unread_since = math.inf
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -44,7 +50,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def pause_writing(self) -> None:
         super().pause_writing()
+        self._unread_since = self.loop.time()
         self._watch_reading()
+        self._make_room()
 
     def resume_writing(self) -> None:
         self._end_reading()
@@ -67,6 +75,10 @@ class BoundedProtocol(HttpToolsProtocol):
             message = f"the request's headers are larger than {MOST_HEAD_BYTES} bytes; send fewer"
             self._refuse("431 Request Header Fields Too Large", "Validation", message)
 
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is no HTTP as all errors are answered."""
+        self._refuse("400 Bad Request", "Validation", f"this is not HTTP/1.1: {msg}")
+
     def _begin_head(self) -> None:
         self._end_head()
         self._head_bytes = 0
@@ -87,7 +99,6 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def _watch_reading(self) -> None:
         """Come back in one period to see whether the client has read on."""
-        self._end_reading()
         waiting = self.transport.get_write_buffer_size()
         self._reading_timer = self.loop.call_later(self._limits.head_timeout_s, self._check_reading, waiting)
 
@@ -97,7 +108,24 @@ class BoundedProtocol(HttpToolsProtocol):
         else:
             self._watch_reading()
 
+    def _make_room(self) -> None:
+        """Give up the answers that have waited longest while all that wait take more than may be held."""
+        waiting = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_unread]
+        unread = {one: one.transport.get_write_buffer_size() for one in waiting}
+        excess = sum(unread.values()) - self._limits.max_unread_bytes
+        for one in sorted(waiting, key=lambda one: one._unread_since):
+            if excess <= 0:
+                return
+            excess -= unread[one]
+            one.transport.abort()
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether an answer waits for its client to read on."""
+        return self._unread_since < math.inf
+
     def _end_reading(self) -> None:
+        self._unread_since = math.inf
         if self._reading_timer is not None:
             self._reading_timer.cancel()
             self._reading_timer = None
@@ -106,6 +134,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._end_head()
         body = orjson.dumps({"error": message, "error_type": error_type})
         head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\n"
-        head += "retry-after: 1\r\n" if status.startswith("503") else ""
+        headers = retry_headers(1.0) if status.startswith("503") else {}
+        head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
         self.transport.close()

@@ -22,7 +22,7 @@ from infembed.tokenization import TokenizedInput
 from infembed.vectors import FloatArray
 from service.admission import Admission
 from service.batching import Backlog, Lane, Size
-from service.metrics import Metrics
+from service.metrics import Dropped, Metrics
 
 Encode = Callable[[Sequence[TokenizedInput]], FloatArray]
 Costs = Callable[[Sequence[TokenizedInput]], list[int]]
@@ -132,10 +132,10 @@ class BatchQueue:
             async with time_limit(timeout_s):
                 vectors = await asyncio.gather(*(work.future for work in works))
         except DeadlineExceededError:
-            self._leave(works, "expired")
+            self._leave(works, Dropped.EXPIRED)
             raise
         finally:
-            self._leave(works, "cancelled")
+            self._leave(works, Dropped.CANCELLED)
         last_start = max(work.started_at for work in works)
         return vectors, QueueTimes(last_start - now, self._clock() - last_start)
 
@@ -173,7 +173,9 @@ class BatchQueue:
             self._idle.set()
 
     def _expire(self, work: _Work, now: float) -> None:
-        self._drop(work, "expired")
+        self._drop(work, Dropped.EXPIRED)
+        if work.future.done():  # its caller left in this very moment
+            return
         waited = now - work.queued_at
         work.future.set_exception(
             DeadlineExceededError(
@@ -181,7 +183,7 @@ class BatchQueue:
             )
         )
 
-    def _leave(self, works: Sequence[_Work], reason: str) -> None:
+    def _leave(self, works: Sequence[_Work], reason: Dropped) -> None:
         """Take what still waits of a request out of the queue: nobody waits for it any more."""
         for work in works:
             work.future.cancel()
@@ -191,14 +193,17 @@ class BatchQueue:
             self._idle.set()
         self._observe()
 
-    def _drop(self, work: _Work, reason: str) -> None:
+    def _drop(self, work: _Work, reason: Dropped) -> None:
         self._admission.release(work.cost, work.lane)
         self._metrics.dropped(reason)
 
     def _run_batch(self, batch: list[_Work], loop: asyncio.AbstractEventLoop) -> None:
         """Run on the inference thread."""
         started = self._clock()
-        outcomes = self._outcomes([work.item for work in batch])
+        try:
+            outcomes = self._outcomes([work.item for work in batch])
+        except BaseException as error:  # noqa: BLE001 - an end that nobody hears of leaves its callers waiting
+            outcomes = [RuntimeError(f"the inference thread was stopped by {error!r}")] * len(batch)
         loop.call_soon_threadsafe(self._finish, batch, outcomes, self._clock() - started)
 
     def _outcomes(self, items: Sequence[TokenizedInput]) -> list[Outcome]:
@@ -221,6 +226,7 @@ class BatchQueue:
         self._start_batches()
         if not all(isinstance(outcome, BaseException) for outcome in outcomes):
             self.last_forward_at = self._clock()
+            self._metrics.forward()
         for work, outcome in zip(batch, outcomes, strict=True):
             self._admission.release(work.cost, work.lane)
             if isinstance(outcome, NonFiniteError):

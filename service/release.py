@@ -10,7 +10,6 @@ import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
-from enum import StrEnum
 from typing import Any, NamedTuple, TypeVar, cast
 
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -19,19 +18,12 @@ from infembed import version
 from infembed.errors import InfEmbedError, RefusedReloadError, UnavailableError
 from service.collections import Catalogue, close_collections
 from service.loading import Load, Loaded
-from service.metrics import Metrics
+from service.metrics import Metrics, Outcome
 from service.pipeline import Pipeline
 from service.queue import STILL_LOADING
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
-
-
-class Outcome(StrEnum):
-    """What came of a reload that was not refused."""
-
-    SWAPPED = "swapped"
-    UNCHANGED = "unchanged"
 
 
 class Reloaded(NamedTuple):
@@ -64,7 +56,10 @@ class Severable:
 
 
 class Release:
-    """What answers requests; `make_app` makes the router of all routes that need a model."""
+    """What answers requests; `make_app` makes the router of all routes that need a model.
+
+    `probe_shift` is how far a fixed instruction moves a fixed query.
+    """
 
     def __init__(
         self,
@@ -72,8 +67,11 @@ class Release:
         pipeline: Pipeline,
         catalogue: Catalogue,
         make_app: Callable[[Pipeline, Catalogue], ASGIApp],
+        *,
+        probe_shift: float,
     ) -> None:
         self.loaded = loaded
+        self.probe_shift = probe_shift
         self.pipeline = pipeline
         self._links = Severable(pipeline), Severable(catalogue)
         self.app = make_app(cast("Pipeline", self._links[0]), cast("Catalogue", self._links[1]))
@@ -199,7 +197,7 @@ class Releases:
                 return None
             new = await self._build(loaded, old)
         except Exception as error:
-            self._metrics.reload("refused")
+            self._metrics.reload_refused()
             _log.error("a reload was refused", exc_info=error)
             reason = str(error) if isinstance(error, InfEmbedError) else "it failed unexpectedly; the log says how"
             raise RefusedReloadError(f"nothing was changed: {reason}") from error
@@ -239,10 +237,19 @@ class Releases:
     def _show(self, release: Release) -> None:
         bundle = release.loaded.encoder.bundle
         manifest = bundle.manifest
-        self._metrics.model(name=manifest.name, fusion=manifest.fusion, digest=bundle.digest, version=version())
+        self._metrics.model(
+            name=manifest.name,
+            fusion=manifest.fusion,
+            digest=bundle.digest,
+            version=version(),
+            probe_shift=release.probe_shift,
+        )
         for collection in release.loaded.collections:
             self._metrics.collection(
-                collection.name, documents=collection.n_documents, size_bytes=collection.size_bytes
+                collection.name,
+                documents=collection.n_documents,
+                size_bytes=collection.size_bytes,
+                built_at=collection.built_at,
             )
 
     def _begin(self, work: Coroutine[Any, Any, _T]) -> "asyncio.Task[_T]":

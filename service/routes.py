@@ -8,7 +8,7 @@ import orjson
 from fastapi import HTTPException, Request, Response
 from fastapi.routing import APIRoute
 
-from service.schemas import ErrorBody, OpenAIErrorBody
+from service.answers import ErrorBody, OpenAIErrorBody
 
 _DESCRIPTIONS = {
     400: "The request is not valid",
@@ -22,10 +22,27 @@ _DESCRIPTIONS = {
     422: "A field has a wrong type or value",
     429: "Too much is waiting; try again after Retry-After",
     500: "The model failed",
-    503: "Loading or shutting down",
+    503: "Loading or shutting down; try again after Retry-After, or another instance",
     504: "The request waited too long",
 }
-
+_RETRY_HEADERS = {
+    "retry-after": {
+        "description": "Seconds after which to try again.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    },
+    "retry-after-ms": {
+        "description": "The same in milliseconds, as OpenAI's clients read it.",
+        "required": True,
+        "schema": {"type": "integer", "minimum": 1},
+    },
+}
+_HEADERS: Mapping[int, Mapping[str, object]] = {
+    401: {"www-authenticate": {"description": "How to authenticate.", "required": True, "schema": {"type": "string"}}},
+    429: _RETRY_HEADERS,
+    503: _RETRY_HEADERS,
+}
+"""Headers that come with every answer of a status, whichever layer gives it."""
 
 _JSON = re.compile(r"application/(json|[\w.-]+\+json)")
 _MOST_KEYS = 256
@@ -72,8 +89,15 @@ def json_response(content: object, *, headers: Mapping[str, str] | None = None, 
 def documented(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:
     """Describe the error answers of a route for OpenAPI."""
     model = OpenAIErrorBody if openai else ErrorBody
-    return {status: {"model": model, "description": _DESCRIPTIONS[status]} for status in statuses}
+    described: dict[int | str, dict[str, Any]] = {}
+    for status in statuses:
+        described[status] = {"model": model, "description": _DESCRIPTIONS[status]}
+        if status in _HEADERS:
+            described[status]["headers"] = _HEADERS[status]
+    return described
 
 
 WORK_ERRORS = (400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 504)
 """What a route that runs the model may answer besides 200."""
+READ_ERRORS = (401, 403, 500, 503)
+"""What any other route may answer besides 200."""

@@ -1,9 +1,10 @@
-"""Requests and responses as the API documents them. Types are strict: nothing is guessed from a wrong one."""
+"""Requests as the API documents them. Types are strict: nothing is guessed from a wrong one."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, JsonValue, WithJsonSchema, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from infembed.inputs import InputType
 from infembed.tokenization import TruncationDirection
@@ -29,6 +30,10 @@ def _direction(value: object) -> object:
     return _enum(TruncationDirection, _lower(value))
 
 
+def _whole(value: object) -> object:
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 def _cut(value: object) -> object:
     return value if isinstance(value, bool) else _enum(Cut, _lower(value))
 
@@ -50,13 +55,21 @@ def _enum(kind: type[StrEnum], value: object) -> object:
         raise ValueError(f"must be one of {', '.join(kind)}") from None
 
 
-Side = Annotated[InputType, BeforeValidator(_input_type)]
+Side = Annotated[
+    InputType, BeforeValidator(_input_type), WithJsonSchema({"type": "string", "enum": [*InputType, "passage"]})
+]
 Direction = Annotated[TruncationDirection, BeforeValidator(_direction)]
 Truncate = Annotated[bool | Cut, BeforeValidator(_cut)]
-Texts = str | Annotated[list[str], Field(fail_fast=True)]
+Text = Annotated[str, Field(json_schema_extra={"minLength": 1, "pattern": r"\S"})]
+"""Described as non-empty, checked where its place among others is known: the answer is TEI's 400, not a 422."""
+Texts = Text | Annotated[list[Text], Field(fail_fast=True, json_schema_extra={"minItems": 1})]
 """A list stops at its first wrong element: a million of them must not make a million errors."""
 Instructions = str | Annotated[list[str | None], Field(fail_fast=True)]
-
+Whole = Annotated[int, Field(ge=0), BeforeValidator(_whole)]
+Positive = Annotated[int, Field(ge=1), BeforeValidator(_whole)]
+"""JSON knows no integers: 3.0 is 3, and some languages write it so."""
+Unused = Annotated[str | None, WithJsonSchema({"type": "null"})]
+"""Taken for the sake of a sentence that says why not."""
 
 _DIMENSIONS = "Cut vectors to this many values, one of the `dimensions` at /info; others are refused (400)."
 EncodingFormat = Literal["float", "base64"]
@@ -75,8 +88,8 @@ class EmbedRequest(_Request):
     normalize: bool = Field(default=True, description="Scale vectors to unit length.")
     truncate: bool | None = Field(default=True, description="Cut texts that are too long; false refuses them (422).")
     truncation_direction: Direction = Field(default=TruncationDirection.RIGHT, description="Which end is cut.")
-    prompt_name: str | None = Field(default=None, description="Not used by this model; any name is refused.")
-    dimensions: int | None = Field(default=None, ge=1, description=_DIMENSIONS)
+    prompt_name: Unused = Field(default=None, description="Not used by this model; any name is refused.")
+    dimensions: Positive | None = Field(default=None, description=_DIMENSIONS)
     encoding_format: EncodingFormat = Field(
         default="float", description="`base64`: each vector as little-endian float32, a third of the size."
     )
@@ -85,57 +98,22 @@ class EmbedRequest(_Request):
     )
 
 
-class EmbeddedText(BaseModel):
-    """A vector with `details`; an instruction that the query has counts into both."""
-
-    embedding: list[float] | str
-    tokens: int = Field(description="Tokens the model read.")
-    truncated: bool = Field(description="Whether it left some unread.")
-
-
-EmbedResponse = list[list[float]] | list[str] | list[EmbeddedText]
-
-
 class SearchRequest(_Request):
     """`POST /search`."""
 
-    query: str = Field(description="What to look for.")
+    query: Text = Field(description="What to look for.")
     instruction: str | None = Field(default=None, description="How the result must be.")
-    k: int = Field(default=10, ge=1, description="How many documents.")
-    offset: int = Field(default=0, ge=0, description="Documents to skip, for paging.")
+    k: Positive = Field(default=10, description="How many documents.")
+    offset: Whole = Field(default=0, description="Documents to skip, for paging.")
     collection: str | None = Field(default=None, description="Default: the service's default collection.")
     score_threshold: float | None = Field(default=None, ge=-1, le=1, description="Leave out documents below this.")
-    mode: Literal["dense", "lexical", "hybrid"] = Field(default="dense", description="Only dense is built so far.")
-    filter: dict[str, JsonValue] | None = Field(default=None, description="Not built so far.")
-    explain: bool = Field(default=False, description="Add each result's rank without the instruction.")
-
-
-class SearchResult(BaseModel):
-    """One document of the answer; `rank_without_instruction` comes with `explain`, null: not among the first 100."""
-
-    id: str
-    score: float
-    text: str
-    metadata: dict[str, JsonValue]
-    rank_without_instruction: int | None = None
-
-
-class InstructionEffect(BaseModel):
-    """How much the instruction changed this search."""
-
-    query_shift: float = Field(description="1 - cosine between the query with and without the instruction.")
-    rank_churn: float = Field(
-        description="Share of the first k, whatever score_threshold left of them, that were not the first k without it."
+    mode: Literal["dense", "lexical", "hybrid"] = Field(
+        default="dense", description="Only dense is built so far.", json_schema_extra={"enum": ["dense"]}
     )
-
-
-class SearchResponse(BaseModel):
-    """Documents, best first."""
-
-    results: list[SearchResult]
-    collection: str
-    truncated: bool
-    effect: InstructionEffect | None = None
+    filter: Annotated[dict[str, JsonValue] | None, WithJsonSchema({"type": "null"})] = Field(
+        default=None, description="Not built so far."
+    )
+    explain: bool = Field(default=False, description="Add each result's rank without the instruction.")
 
 
 TokenIds = Annotated[list[int], Field(fail_fast=True)] | Annotated[list[list[int]], Field(fail_fast=True)]
@@ -146,10 +124,10 @@ class OpenAIEmbeddingsRequest(BaseModel):
 
     model_config = ConfigDict(extra="ignore", allow_inf_nan=False, strict=True)
 
-    input: Texts | TokenIds = Field(description="Texts; token ids are refused (400).")
+    input: Texts | SkipJsonSchema[TokenIds] = Field(description="Texts; token ids are refused (400).")
     model: str | None = None
     encoding_format: EncodingFormat | None = "float"
-    dimensions: int | None = Field(default=None, ge=0, description=f"{_DIMENSIONS} 0 counts as none.")
+    dimensions: Whole | None = Field(default=None, description=f"{_DIMENSIONS} 0 counts as none.")
     truncate: Truncate | None = Field(
         default=True,
         description="`END` (true), `START`, or `NONE` (false), which refuses texts that are too long (422).",
@@ -169,26 +147,18 @@ class OpenAIEmbeddingsRequest(BaseModel):
 class TokenizeRequest(_Request):
     """`POST /tokenize`: text-embeddings-inference's."""
 
-    inputs: Texts = Field(description="One text or many; always answered by a list for each.")
+    inputs: str | Annotated[list[str], Field(fail_fast=True, json_schema_extra={"minItems": 1})] = Field(
+        description="One text or many; always answered by a list for each."
+    )
     add_special_tokens: bool = Field(default=True, description="Show the tokens that the model puts around a text.")
-    prompt_name: str | None = Field(default=None, description="Not used by this model; any name is refused.")
-
-
-class TokenShown(BaseModel):
-    """A token; `start` and `stop` are its characters in the text, null for a special one."""
-
-    id: int
-    text: str
-    special: bool
-    start: int | None
-    stop: int | None
+    prompt_name: Unused = Field(default=None, description="Not used by this model; any name is refused.")
 
 
 class SimilarityInputs(_Request):
     """A sentence and those to compare it with."""
 
-    source_sentence: str
-    sentences: Annotated[list[str], Field(fail_fast=True)]
+    source_sentence: Text
+    sentences: Annotated[list[Text], Field(fail_fast=True, json_schema_extra={"minItems": 1})]
 
 
 class SimilarityParameters(_Request):
@@ -196,7 +166,7 @@ class SimilarityParameters(_Request):
 
     truncate: bool | None = True
     truncation_direction: Direction = TruncationDirection.RIGHT
-    prompt_name: str | None = None
+    prompt_name: Unused = None
 
 
 class SimilarityRequest(_Request):
@@ -204,34 +174,3 @@ class SimilarityRequest(_Request):
 
     inputs: SimilarityInputs
     parameters: SimilarityParameters | None = None
-
-
-class ReloadResponse(BaseModel):
-    """What a reload found, and what is served after it."""
-
-    outcome: Literal["swapped", "unchanged"]
-    model: str
-    digest: str = Field(description="Of the bundle; /info calls it model_sha.")
-    collections: dict[str, str] = Field(description="The generation of each collection.")
-
-
-class ErrorBody(BaseModel):
-    """An error of a native route."""
-
-    error: str
-    error_type: str
-
-
-class OpenAIErrorDetail(BaseModel):
-    """An error of a `/v1` route."""
-
-    message: str
-    type: str
-    param: str | None
-    code: str | int | None
-
-
-class OpenAIErrorBody(BaseModel):
-    """The body OpenAI's clients read."""
-
-    error: OpenAIErrorDetail

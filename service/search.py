@@ -9,12 +9,13 @@ from fastapi import APIRouter, Response
 from index.collection import Hit
 from infembed.errors import BadInputError, EmptyInputError, TooManyInputsError
 from infembed.inputs import InputType, TextInput, has_words
+from service.answers import InstructionEffect, SearchResponse
 from service.callers import CallerOf
 from service.collections import Catalogue, SearchedCollection
 from service.metrics import Metrics, Stage
 from service.pipeline import Embedded, Pipeline
 from service.routes import WORK_ERRORS, JsonRoute, documented, json_response
-from service.schemas import InstructionEffect, SearchRequest, SearchResponse
+from service.schemas import SearchRequest
 from service.settings import Settings
 
 _EXPLAIN_DEPTH = 100
@@ -24,6 +25,7 @@ _EXPLAIN_DEPTH = 100
 def search_routes(pipeline: Pipeline, catalogue: Catalogue, metrics: Metrics, settings: Settings) -> APIRouter:
     """Make the router of search."""
     router = APIRouter(route_class=JsonRoute, tags=["search"])
+    sample = Sample(settings.effect_sample_ratio)
 
     @router.post("/search", response_model=SearchResponse, responses=documented(404, *WORK_ERRORS))
     async def search(request: SearchRequest, caller: CallerOf) -> Response:
@@ -31,25 +33,44 @@ def search_routes(pipeline: Pipeline, catalogue: Catalogue, metrics: Metrics, se
         _check(request, settings)
         collection = catalogue.find(request.collection)
         queries = [TextInput(request.query, InputType.QUERY, request.instruction)]
-        if request.explain:
+        is_instructed = has_words(request.instruction or "")
+        is_compared = request.explain or (is_instructed and sample.is_due())
+        if is_compared:
             queries.append(TextInput(request.query, InputType.QUERY))
         embedded = await pipeline.embed(queries, caller=caller, name_of=lambda _: "query")
         started = time.perf_counter()
         found = await asyncio.to_thread(_search, collection, embedded, request)
         seconds = time.perf_counter() - started
-        metrics.stage(Stage.SEARCH, seconds)
+        metrics.stage(Stage.SEARCH, seconds, lane=embedded.lane)
         content: dict[str, object] = {
             "results": _results(request, found),
             "collection": collection.name,
             "truncated": embedded.n_truncated > 0,
         }
-        if request.explain:
-            effect = _effect(request, found, embedded)
-            metrics.shift(effect.query_shift)
+        effect = _effect(request, found, embedded) if is_compared else None
+        if effect and is_instructed:
+            metrics.instruction_effect(query_shift=effect.query_shift, rank_churn=effect.rank_churn)
+        if effect and request.explain:
             content["effect"] = effect.model_dump()
         return json_response(content, headers=embedded.headers() | {"x-search-time": f"{seconds * 1000:.3f}"})
 
     return router
+
+
+class Sample:
+    """Says yes to a share of the times it is asked, evenly spread."""
+
+    def __init__(self, ratio: float) -> None:
+        self._ratio = ratio
+        self._due = 0.0
+
+    def is_due(self) -> bool:
+        """Count one time."""
+        self._due += self._ratio
+        if self._due < 1:
+            return False
+        self._due -= 1
+        return True
 
 
 def _check(request: SearchRequest, settings: Settings) -> None:
@@ -67,8 +88,9 @@ def _check(request: SearchRequest, settings: Settings) -> None:
 
 
 def _search(collection: SearchedCollection, embedded: Embedded, request: SearchRequest) -> list[list[Hit]]:
+    """Rank documents for the query, and where there is a second vector, for the query without its instruction."""
     results = collection.search(embedded.vectors[:1], k=request.k, offset=request.offset)
-    if request.explain:
+    if len(embedded.vectors) > 1:
         depth = max(_EXPLAIN_DEPTH, request.k + request.offset)
         results += collection.search(embedded.vectors[1:], k=depth)
     return results

@@ -141,6 +141,13 @@ class Settings(Config):
     ready_within_s: float = Field(
         default=10.0, gt=0, le=600, description="Readiness needs a forward pass no older than this."
     )
+    effect_sample_ratio: float = Field(
+        default=0.01,
+        ge=0,
+        le=1,
+        description="Share of searches with an instruction whose effect is measured for /metrics though the client did "
+        "not ask with `explain`. Raising it costs such a search the plain query as well, and shows a change sooner.",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="Least severe log level; at debug, health checks are logged too."
     )

@@ -15,8 +15,9 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.errors import Problem, body_of, http_problem, problem_of
-from service.headers import Header, secured
+from service.batching import Lane
+from service.errors import Problem, body_of, http_problem, problem_of, retry_headers
+from service.headers import LANE_HEADER, Header, secured
 from service.metrics import Metrics
 
 _log = logging.getLogger(__name__)
@@ -27,7 +28,7 @@ _SHUTTING_DOWN = Problem(
     "Unhealthy",
     "the service shut down before this was done; send it to another instance",
     None,
-    {"retry-after": "1"},
+    retry_headers(1.0),
 )
 UNMATCHED_ROUTE = "unmatched"
 CLIENT_GONE = 499
@@ -66,6 +67,12 @@ class Finished:
     def trace_id(self) -> str | None:
         found: str | None = self.scope["state"].get("trace_id")
         return found
+
+    @property
+    def lane(self) -> Lane | None:
+        """The lane its texts waited in; None where none was embedded."""
+        found = self.answer_header(LANE_HEADER.encode())
+        return None if found is None else Lane(found)
 
     def answer_header(self, name: bytes) -> str | None:
         """Return a header of the answer."""
@@ -124,7 +131,7 @@ class Shell:
                 answer_headers=answer.headers,
                 body=bytes(body),
             )
-            self._metrics.request(finished.route, finished.status, finished.seconds)
+            self._metrics.request(finished.route, finished.status, finished.seconds, lane=finished.lane)
             for observe in self._observers:
                 observe(finished)
 

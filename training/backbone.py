@@ -4,6 +4,7 @@ Families differ in how they take masks and positions; everything that does is he
 """
 
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -15,6 +16,8 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from infembed.errors import BadArtefactError, BadConfigError, MissingArtefactError
 from training.tokens import TokenBatch
+
+_OF_A_LAYER = re.compile(r"\blayers?\.\d+\.")
 
 
 class Backbone(nn.Module):
@@ -138,14 +141,19 @@ def load_backbone(path: str) -> Loaded:
     config = _load("model", path, AutoConfig.from_pretrained)
     family = _family(path, config.model_type)
     tokenizer = _load("tokenizer", path, AutoTokenizer.from_pretrained, use_fast=True)
-    if len(tokenizer) > config.vocab_size:
+    if (largest := _load("tokenizer", path, lambda _: _largest_id(tokenizer))) >= config.vocab_size:
         raise BadArtefactError(
-            f"the tokenizer of {path} knows {len(tokenizer):,} tokens, the model {config.vocab_size:,}: they do not "
-            "belong together; give the model's own tokenizer"
+            f"the tokenizer of {path} has a token with id {largest:,}, the model knows {config.vocab_size:,} tokens: "
+            "they do not belong together; give the model's own tokenizer"
         )
     # Nobody sees padding, so a tokenizer without it may pad with any token.
     backbone = Backbone(_encoder(path, config.model_type), family, pad_id=tokenizer.pad_token_id or 0)
     return Loaded(backbone, tokenizer.backend_tokenizer)
+
+
+def _largest_id(tokenizer: Any) -> int:
+    """Return the largest id of the vocabulary and of what is put around a text; ids may have gaps."""
+    return int(max(0, *tokenizer.get_vocab().values(), *tokenizer("a")["input_ids"]))
 
 
 def _encoder(path: str, model_type: str) -> PreTrainedModel:
@@ -164,6 +172,11 @@ def _encoder(path: str, model_type: str) -> PreTrainedModel:
         raise BadArtefactError(
             f"the weights of {path} lack {len(absent)} tensors that its config.json calls for, {absent[0]} the first; "
             "they would stay random. Give a whole checkpoint"
+        )
+    if beyond := sorted(name for name in report["unexpected_keys"] if _OF_A_LAYER.search(name)):
+        raise BadArtefactError(
+            f"the weights of {path} have {len(beyond)} tensors of layers that its config.json does not call for, "
+            f"{beyond[0]} the first; they would be left out. Give the configuration that belongs to them"
         )
     return encoder
 

@@ -28,6 +28,12 @@ def canary(  # noqa: PLR0917 - the options of a command, given by name
     timeout_s: Annotated[
         float, typer.Option("--timeout", min=0.1, max=600, help="Seconds one answer may take.")
     ] = 10.0,
+    api_key: Annotated[
+        str | None,
+        typer.Option(
+            envvar="INFEMBED_API_KEY", help="Key of both services; better in the environment.", show_envvar=True
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the decision as one JSON object.")] = False,
     out: Annotated[Path | None, typer.Option(help="Also write the decision as JSON to this file.")] = None,
 ) -> None:
@@ -36,7 +42,7 @@ def canary(  # noqa: PLR0917 - the options of a command, given by name
 
     bounds = _policy(policy)
     plan = Plan(k=k, probe_depth=bounds.probe_depth, rate=rate, time_limit_s=time_limit_s, collection=collection)
-    decision = _decide(stable, candidate, queries, plan, bounds, timeout_s=timeout_s)
+    decision = _decide(stable, candidate, queries, plan, bounds, timeout_s=timeout_s, api_key=api_key)
     if out is not None:
         _write(decision, out)
     if as_json:
@@ -55,7 +61,14 @@ def _policy(path: Path | None) -> "CanaryPolicy":
 
 
 def _decide(
-    stable: str, candidate: str, queries: Path, plan: "Plan", policy: "CanaryPolicy", *, timeout_s: float
+    stable: str,
+    candidate: str,
+    queries: Path,
+    plan: "Plan",
+    policy: "CanaryPolicy",
+    *,
+    timeout_s: float,
+    api_key: str | None,
 ) -> "CanaryDecision":
     from datetime import UTC, datetime
 
@@ -68,8 +81,8 @@ def _decide(
     file = read_questions(queries)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     with (
-        ServiceClient(stable, timeout_s=timeout_s) as ours,
-        ServiceClient(candidate, timeout_s=timeout_s) as theirs,
+        ServiceClient(stable, timeout_s=timeout_s, api_key=api_key) as ours,
+        ServiceClient(candidate, timeout_s=timeout_s, api_key=api_key) as theirs,
         show_progress(Console(stderr=True), unit="questions") as progress,
     ):
         return judge(observe(ours, theirs, file, plan, started_at=now, progress=progress), policy)

@@ -60,6 +60,7 @@ class ServiceClient:
         url: str,
         *,
         timeout_s: float,
+        api_key: str | None = None,
         transport: httpx2.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -74,7 +75,8 @@ class ServiceClient:
             timeout=timeout_s,
             transport=transport,
             limits=httpx2.Limits(keepalive_expiry=_KEEP_ALIVE_S),
-            headers={"user-agent": f"infembed-canary/{version()}"},
+            headers={"user-agent": f"infembed-canary/{version()}"}
+            | ({"authorization": f"Bearer {api_key}"} if api_key else {}),
         )
 
     def __enter__(self) -> Self:

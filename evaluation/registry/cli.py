@@ -29,6 +29,7 @@ DEFAULT = ".cache/registry"
 def register(  # noqa: PLR0917 - the options of a command, given by name
     bundle: Annotated[Path, typer.Argument(help="Directory of the bundle; its signature lies beside it.")],
     report: Annotated[Path | None, typer.Option(help="An evaluation report to keep beside it.")] = None,
+    index: Annotated[Path | None, typer.Option(help="Collection whose current generation belongs to it.")] = None,
     by: ByOption = None,
     reason: ReasonOption = None,
     public_key: KeyOption = None,
@@ -39,7 +40,9 @@ def register(  # noqa: PLR0917 - the options of a command, given by name
     from evaluation.registry import promotion
 
     store = _open(registry, create=True)
-    release, is_new = promotion.register(store, bundle, _signer(by, reason), report=report, public_key=public_key)
+    release, is_new = promotion.register(
+        store, bundle, _signer(by, reason), report=report, index=index, public_key=public_key
+    )
     what = "is the candidate" if is_new else "was registered already, nothing changed"
     signed = "signed" if release.signature_sha256 else "not signed"
     _say(f"{release} {what} ({signed}) in {store.location}", as_json, {"is_new": is_new, **_facts(release)})
@@ -126,7 +129,7 @@ def amend(  # noqa: PLR0917 - the options of a command, given by name
 def pull(  # noqa: PLR0917 - the options of a command, given by name
     out: Annotated[Path, typer.Argument(help="Directory to pull into; serve from its `current`.")],
     alias: Annotated[str | None, typer.Option(help="champion (default) or candidate.")] = None,
-    version: Annotated[int | None, typer.Option(min=1, help="A version by number, without its index.")] = None,
+    version: Annotated[int | None, typer.Option(min=1, help="A version by number.")] = None,
     without_index: Annotated[bool, typer.Option("--without-index", help="Only the bundle.")] = False,
     public_key: KeyOption = None,
     registry: RegistryOption = DEFAULT,

@@ -119,6 +119,13 @@ class State(NamedTuple):
         """Return the newest record of a model version; None where there is none."""
         return next((found for found in self._releases() if found.version == version), None)
 
+    def pair_of(self, release: Release) -> Release:
+        """Return a release with the index it would be promoted with: its own, or a champion's of the same vectors."""
+        champion = self.champion
+        if release.index is None and champion and champion.document_fingerprint == release.document_fingerprint:
+            return release.model_copy(update={"index": champion.index})
+        return release
+
     def _releases(self) -> Iterable[Release]:
         for entry in reversed(self.entries):
             yield from (found for found in (entry.champion, entry.candidate) if found is not None)

@@ -7,14 +7,14 @@ from infembed.errors import BadInputError, NotFoundError
 
 
 def choose(state: State, *, alias: str | None, version: int | None) -> Release:
-    """Return the release that an alias or a version number names; neither means the champion."""
+    """Return the release that an alias or a version number names, with its index; neither means the champion."""
     if alias is not None and version is not None:
         raise BadInputError("give --alias or --version, not both")
     if version is not None:
         found = state.release_of_version(version)
         if found is None:
             raise NotFoundError(f"the registry has no version {version}; see `infembed registry list`")
-        return found.model_copy(update={"index": None})
+        return state.pair_of(found)
     named = {"champion": state.champion, "candidate": state.candidate}
     name = alias or "champion"
     if name not in named:
@@ -22,7 +22,7 @@ def choose(state: State, *, alias: str | None, version: int | None) -> Release:
     release = named[name]
     if release is None:
         raise NotFoundError(f"the registry has no {name}; see `infembed registry list`")
-    return release
+    return state.pair_of(release)
 
 
 def as_data(state: State) -> dict[str, object]:

@@ -63,10 +63,14 @@ def register(
     signer: Signer,
     *,
     report: Path | None = None,
+    index: Path | None = None,
     public_key: Path | None = None,
     at_step: AtStep = _ignore,
 ) -> tuple[Release, bool]:
-    """Upload a verified bundle and make it the candidate; the second value says whether anything changed."""
+    """Upload a verified bundle and make it the candidate; the second value says whether anything changed.
+
+    `index` is the collection it is to be tried and promoted with; None where the champion's vectors stay valid.
+    """
     bundle = Bundle.open(bundle_path)
     if public_key is not None:
         verify_signature(bundle.path, public_key)
@@ -74,12 +78,16 @@ def register(
     release = _upload(store, bundle)
     if report is not None:
         store.put(release, "reports", {report.name: report.read_bytes()})
+    if index is not None:
+        release = release.model_copy(update={"index": point_to_current(index, release)})
     for _ in range(_ATTEMPTS):  # two registrations do not contradict each other: take the new head and go on
         state = store.state()
         at_step(Step.READ)
         known = state.release_of(bundle.digest)
         wanted = release.signature_sha256 or (known.signature_sha256 if known else None)
         release = release.model_copy(update={"signature_sha256": wanted})
+        if index is None and state.candidate and state.candidate.bundle_digest == bundle.digest:
+            release = release.model_copy(update={"index": state.candidate.index})
         if state.champion is not None and state.champion.bundle_digest == bundle.digest:
             return state.champion, False
         if state.candidate == release:
@@ -223,9 +231,10 @@ def _write_log(store: Store, state: State) -> list[str]:
 
 
 def _release_pins(state: State) -> list[str]:
-    releases = [entry.champion for entry in state.entries]
+    releases = [release for entry in state.entries for release in (entry.champion, entry.candidate)]
     pointers = [release.index for release in releases if release and release.index]
-    needed = [release.index for release in (state.champion, state.earlier_champion) if release and release.index]
+    kept = (state.champion, state.earlier_champion, state.candidate)
+    needed = [release.index for release in kept if release and release.index]
     return release_pins(pointers, needed=needed)
 
 
@@ -290,9 +299,12 @@ def _judge(
 
 
 def _index_for(champion: Release | None, candidate: Release, index: Path | None) -> IndexPointer | None:
-    """Return the index to promote: the one given, or the champion's where its vectors stay valid."""
+    """Return the index to promote: the one given, the candidate's own, or the champion's if its vectors stay valid."""
     if index is not None:
         return point_to_current(index, candidate)
+    if candidate.index is not None:
+        check_pointer(candidate.index)
+        return candidate.index
     if champion is None or champion.document_fingerprint == candidate.document_fingerprint:
         return champion.index if champion else None
     if champion.index is None:

@@ -34,11 +34,15 @@ def test_every_key_of_a_training_run_is_documented_with_its_default_and_its_mean
         assert str(key.description or "") in rows[key.name]
 
 
-def test_every_metric_is_documented_with_its_meaning() -> None:
+def test_every_metric_is_documented_with_its_labels_and_its_meaning() -> None:
     text = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
-    rows = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if line.startswith("| `infembed_")}
-    helps = [line.split(" ", 3)[2:] for line in Metrics().render().decode().splitlines() if line.startswith("# HELP")]
-    exported = {name: meaning for name, meaning in helps if not name.endswith("_created")}
-    assert sorted(rows) == sorted(exported)
-    for name, meaning in exported.items():
-        assert rows[name].endswith(f"| {meaning} |")
+    rows = {line.split("|")[1].strip(" `"): line for line in text.splitlines() if line.startswith("| `")}
+    metrics = Metrics()
+    helps = dict(line.split(" ", 3)[2:] for line in metrics.render().decode().splitlines() if line.startswith("# HELP"))
+    labels = {
+        series.name.removesuffix("_count"): ", ".join(f"`{name}`" for name in series.labels)
+        for series in metrics.series()
+    }
+    assert sorted(rows) == sorted(helps)
+    for name, meaning in helps.items():
+        assert rows[name].endswith(f"| {labels[name]} | {meaning} |")

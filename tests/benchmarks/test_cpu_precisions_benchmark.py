@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.cpu_precisions import BASELINE, Engine, Ids, encode_with, measure
-from infembed.bundle import Precision
+from benchmarks.cpu_precisions import BASELINE, Engine, Ids, as_written, encode_with, measure
+from infembed.bundle import Bundle, Precision
 from infembed.encoder import OnnxEncoder
 from infembed.vectors import FloatArray
 
@@ -29,3 +29,9 @@ def test_engines_are_compared_by_their_own_times_of_a_round(capsys: pytest.Captu
 def test_a_bundle_is_measured_through_its_encoder(precise_bundle: Path, precision: Precision) -> None:
     encoder = OnnxEncoder.open(precise_bundle, precision=precision, n_threads=1)
     assert encode_with(encoder)(np.full((3, 5), 7)).shape == (3, 32)
+
+
+def test_the_written_graph_is_measured_beside_the_one_that_is_served(precise_bundle: Path) -> None:
+    ids = np.full((3, 5), 7)
+    served, written = OnnxEncoder.open(precise_bundle, n_threads=1), as_written(Bundle.open(precise_bundle), 1)
+    np.testing.assert_allclose(encode_with(written)(ids), encode_with(served)(ids), atol=2e-6)

@@ -76,3 +76,30 @@ def test_leftovers_of_dead_writers_are_removed(tmp_path: Path) -> None:
     (tmp_path / "kept").write_text("whole")
     remove_leftovers(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_a_link_that_leads_nowhere_takes_a_name_too(tmp_path: Path) -> None:
+    (tmp_path / "artefact").symlink_to("nowhere")
+    with pytest.raises(BadArtefactError, match="exists already"), new_directory(tmp_path / "artefact"):
+        pass
+
+
+def test_of_two_writers_of_one_name_the_slower_is_told_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        pytest.raises(BadArtefactError, match="exists already"),
+        new_directory(tmp_path / "artefact") as slower,
+        new_directory(tmp_path / "artefact") as faster,
+    ):
+        (slower / "a").write_bytes(b"1")
+        (faster / "a").write_bytes(b"2")
+    assert [path.name for path in tmp_path.iterdir()] == ["artefact"]
+    assert (tmp_path / "artefact" / "a").read_bytes() == b"2"
+
+
+def test_what_a_killed_writer_left_is_removed_by_the_next_of_that_name(tmp_path: Path) -> None:
+    for name in (".tmp-artefact-0", ".tmp-other-0"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "half").write_bytes(b"1")
+    with new_directory(tmp_path / "artefact"):
+        pass
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-other-0", "artefact"]

@@ -41,7 +41,14 @@ def _with_subgraph(model: onnx.ModelProto) -> None:
 def _with_hidden_file(model: onnx.ModelProto) -> None:
     tensor = TensorProto(name="hidden", data_type=1, dims=[1], data_location=TensorProto.EXTERNAL)
     tensor.external_data.add(key="location", value="/etc/passwd")
-    model.graph.node.append(helper.make_node("Constant", [], ["hidden"], value=tensor))
+    model.graph.node.append(helper.make_node("Cast", [], ["hidden"], value=tensor))
+
+
+def _calling(operator: str, domain: str) -> Callable[[onnx.ModelProto], None]:
+    def change(model: onnx.ModelProto) -> None:
+        model.graph.node.append(helper.make_node(operator, ["input_ids"], ["x"], domain=domain))
+
+    return change
 
 
 @pytest.mark.parametrize(
@@ -66,6 +73,9 @@ def _with_hidden_file(model: onnx.ModelProto) -> None:
         (lambda m: _first(m).dims.append(-1), r"has shape"),
         (lambda m: setattr(_first(m), "data_type", TensorProto.STRING), r"type 8, which no tensor"),
         (lambda m: setattr(m.graph.node[0], "domain", "evil.ops"), r"calls 'CumSum' of the operator domain 'evil.ops'"),
+        (_calling("EPContext", "com.microsoft"), r"calls 'EPContext' of com.microsoft, which no graph of this release"),
+        (_calling("ConstantOfShape", ""), r"calls 'ConstantOfShape' of ONNX, which no graph of this release has"),
+        (lambda m: _first(m).external_data.add(key="prepacked_0", value="x|0|64|1;"), r"has 'prepacked_0' beside its"),
         (_with_subgraph, r"has a graph within 'If'"),
         (_with_hidden_file, r"tensor 'hidden' lie at '/etc/passwd'"),
         (lambda m: m.functions.add(name="f", domain="x"), r"brings functions"),

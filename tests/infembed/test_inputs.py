@@ -6,7 +6,7 @@ NO_PROMPTS: dict[InputType, str] = {}
 
 
 @pytest.mark.parametrize("fusion", list(Fusion))
-@pytest.mark.parametrize("instruction", [None, "", "  \n"])
+@pytest.mark.parametrize("instruction", [None, "", "  \n", "\u200b", "\u0301 \x00"])
 def test_a_query_without_instruction_renders_alike_for_every_fusion(fusion: Fusion, instruction: str | None) -> None:
     rendered = render(TextInput("dense bread", InputType.QUERY, instruction), fusion=fusion, prompts=NO_PROMPTS)
     assert (rendered.text, rendered.instruction) == ("dense bread", None)

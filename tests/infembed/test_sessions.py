@@ -1,12 +1,15 @@
 import gc
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from infembed.bundle import Bundle, GraphName, Precision
+from infembed.bundle import Bundle, GraphName, Precision, write_manifest
 from infembed.encoder import OnnxEncoder
-from infembed.errors import BadConfigError
+from infembed.errors import AlteredArtefactError, BadConfigError
 from infembed.execution import Footprint, Provider
 from infembed.graphs import PlainGraph
 from infembed.inputs import Fusion, InputType
@@ -63,3 +66,52 @@ def test_without_states_there_is_one_session_anyway(tmp_path: Path) -> None:
     bundle = Bundle.open(make_tiny_bundle(tmp_path, fusion=Fusion.CONCAT))
     for footprint in Footprint:
         assert sessions_to_open(bundle, footprint) == [GraphName.DOCUMENT]
+
+
+Entries = list[dict[str, object]]
+
+
+def _first(entries: Entries, key: str, value: object) -> None:
+    entries[0][key] = value
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda entries: _first(entries, "offset", 64),
+        lambda entries: _first(entries, "shape", [2, 32]),
+        lambda entries: _first(entries, "dtype", "<f8"),
+        lambda entries: entries.pop(0),
+    ],
+    ids=["place", "shape", "type", "missing"],
+)
+def test_a_layout_that_contradicts_the_graphs_is_refused(
+    tiny_bundle: Path, tmp_path: Path, change: Callable[[Entries], object]
+) -> None:
+    """Its weights would be taken in place of the graph's, and the vectors be wrong without a word."""
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    layout = bundle / "fp32" / "weights.json"
+    entries = json.loads(layout.read_text())
+    change(entries)
+    layout.write_text(json.dumps(entries))
+    write_manifest(bundle, Bundle.open(tiny_bundle).manifest)
+    with pytest.raises(AlteredArtefactError, match=r"another place or shape for tensor 'embeddings.words' than .*onnx"):
+        OnnxEncoder.open(bundle)
+
+
+@pytest.mark.parametrize("vocabulary", ["larger", "without letters"])
+def test_a_tokenizer_that_does_not_fit_the_graphs_is_refused_at_once(
+    tiny_bundle: Path, tmp_path: Path, vocabulary: str
+) -> None:
+    bundle = Path(shutil.copytree(tiny_bundle, tmp_path / "bundle"))
+    path = bundle / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    words: dict[str, int] = tokenizer["model"]["vocab"]
+    if vocabulary == "larger":
+        words["new"] = len(words)
+    else:
+        tokenizer["model"]["vocab"] = {f"_{word}": number for word, number in words.items()}
+    path.write_text(json.dumps(tokenizer))
+    write_manifest(bundle, Bundle.open(tiny_bundle).manifest)
+    with pytest.raises(AlteredArtefactError, match=r"do not run|cannot read a letter"):
+        OnnxEncoder.open(bundle)

@@ -106,8 +106,12 @@ def test_refusals_are_counted(tiny_bundle: Path) -> None:
 
 def test_the_description_asks_for_a_key_where_keys_are_configured(guarded: TestClient) -> None:
     schema = guarded.get("/openapi.json").json()
-    assert schema["security"] == [{"key": []}]
-    assert {"401", "403"} <= set(schema["paths"]["/embed"]["post"]["responses"])
+    paths = schema["paths"]
+    assert paths["/embed"]["post"]["security"] == paths["/"]["post"]["security"] == [{"key": ["embed"]}]
+    assert paths["/admin/reload"]["post"]["security"] == [{"key": ["admin"]}]
+    assert paths["/info"]["get"]["security"] == [{"key": []}]
+    assert paths["/health"]["get"]["security"] == []
+    assert {"401", "403"} <= set(paths["/embed"]["post"]["responses"])
 
 
 def test_every_route_that_does_work_needs_a_scope(guarded: TestClient) -> None:

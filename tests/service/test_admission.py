@@ -56,11 +56,12 @@ def test_bulk_is_told_that_it_drains_slower_while_others_wait() -> None:
     assert _retry_s(admission, 1000, Lane.BULK) == pytest.approx(1.0 * (6000 + 10_000) / 6000)
 
 
-def test_what_waits_longer_than_the_time_out_allows_is_refused() -> None:
+def test_what_would_wait_for_more_than_four_fifths_of_its_time_is_refused() -> None:
     admission = _admission()
-    admission.admit(900, Lane.INTERACTIVE, timeout_s=1)
-    with pytest.raises(OverloadedError, match="at most 1000 may wait"):
-        admission.admit(200, Lane.INTERACTIVE, timeout_s=1)
+    admission.admit(700, Lane.INTERACTIVE, timeout_s=1)
+    with pytest.raises(OverloadedError, match="at most 800 may wait"):
+        admission.admit(101, Lane.INTERACTIVE, timeout_s=1)
+    admission.admit(100, Lane.INTERACTIVE, timeout_s=1)
 
 
 def test_what_could_never_be_done_in_time_is_an_error_of_the_request() -> None:

@@ -359,7 +359,7 @@ def test_metrics_count_what_happened(tiny_bundle: Path) -> None:
         "infembed_non_finite_vectors_total 1.0",
         'infembed_errors_total{error_type="Empty"} 1.0',
         "infembed_queue_tokens 0.0",
-        'infembed_stage_duration_seconds_count{stage="search"} 1.0',
+        'infembed_stage_duration_seconds_count{lane="interactive",stage="search"} 1.0',
     ):
         assert line in text
     assert 'infembed_model_info{digest="' in text

@@ -71,7 +71,13 @@ def test_a_misspelt_variable_is_refused_with_the_nearest_right_one(name: str, ne
 
 
 def test_variables_of_others_are_left_alone() -> None:
-    others = {"INFEMBED_REGISTRY": "r", "INFEMBED_DATA": "d", "INFEMBEDDED": "x", "PATH": "/bin"}
+    others = {
+        "INFEMBED_REGISTRY": "r",
+        "INFEMBED_DATA": "d",
+        "INFEMBED_API_KEY": "k",
+        "INFEMBEDDED": "x",
+        "PATH": "/bin",
+    }
     assert read_settings(others) == read_settings({})
 
 

@@ -32,9 +32,9 @@ class Service:
     def connect(self) -> HTTPConnection:
         return HTTPConnection(*self._address, timeout=60)
 
-    def post(self, body: object, **headers: str) -> Answer:
+    def post(self, body: object, *, path: str = "/embed", **headers: str) -> Answer:
         connection = self.connect()
-        connection.request("POST", "/embed", json.dumps(body), {"content-type": "application/json", **headers})
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json", **headers})
         response = connection.getresponse()
         answer = Answer(response.status, {k.lower(): v for k, v in response.getheaders()}, json.loads(response.read()))
         connection.close()
@@ -98,7 +98,7 @@ def test_a_request_ends_when_its_client_said_and_never_reaches_the_model(service
     assert service.encoder.batches == [[3], [3]]
 
 
-@pytest.mark.parametrize("value", ["0", "-5", "soon", "1.5"])
+@pytest.mark.parametrize("value", ["0", "-5", "soon", "1.5", "9" * 400])
 def test_a_time_out_that_is_none_is_refused(service: Service, value: str) -> None:
     answer = service.post({"inputs": "road"}, **{"x-request-timeout-ms": value})
     assert answer.status == 422
@@ -113,6 +113,56 @@ def test_a_client_that_hangs_up_while_it_waits_costs_the_model_nothing(service: 
         connection.close()
         service.until("infembed_queue_inputs", 0)
     assert service.encoder.batches == [[3], [3]]
+
+
+def test_a_storm_of_hang_ups_leaves_nothing_behind_and_never_reaches_the_model(service: Service) -> None:
+    dropped = service.metric('infembed_dropped_inputs_total{reason="cancelled"}')
+    with service.busy():
+        whole = [service.connect() for _ in range(60)]
+        for connection in whole:
+            connection.request("POST", "/embed", json.dumps({"inputs": "road"}))
+        halves = [service.connect() for _ in range(60)]
+        for connection in halves:
+            connection.putrequest("POST", "/embed")
+            connection.putheader("content-length", "1000")
+            connection.endheaders(b'{"inputs": "')
+        service.until("infembed_queue_inputs", 60)
+        for connection in (*whole, *halves):
+            connection.close()
+        service.until("infembed_queue_inputs", 0)
+        service.until("infembed_queue_tokens", 6)
+    assert service.encoder.batches == [[3], [3]]
+    assert service.metric('infembed_dropped_inputs_total{reason="cancelled"}') == dropped + 60
+    service.until("infembed_queue_tokens", 0)
+
+
+_TOO_MUCH = "bread " * 60
+_WORK = {
+    "/": {"inputs": _TOO_MUCH},
+    "/embed": {"inputs": _TOO_MUCH},
+    "/similarity": {"inputs": {"source_sentence": _TOO_MUCH, "sentences": [_TOO_MUCH]}},
+    "/search": {"query": _TOO_MUCH},
+    "/v1/embeddings": {"input": _TOO_MUCH},
+    "/embeddings": {"input": _TOO_MUCH},
+}
+
+
+def test_every_route_refuses_in_its_own_words_and_says_when_to_come_back(tiny_bundle: Path) -> None:
+    with _serving(tiny_bundle, max_queued_tokens=64) as service:
+        with service.busy():
+            waiting = service.send({"inputs": _TOO_MUCH})
+            service.until("infembed_queue_inputs", 1)
+            refused = {path: service.post(body, path=path) for path, body in _WORK.items()}
+        assert waiting.result().status == 200
+    assert {answer.status for answer in refused.values()} == {429}
+    for answer in refused.values():
+        assert int(answer.headers["retry-after"]) >= 1
+        assert int(answer.headers["retry-after-ms"]) >= 100
+        assert answer.headers["content-type"] == "application/json"
+    flat = {path: answer.body for path, answer in refused.items() if "v1" not in path and path != "/embeddings"}
+    assert all(body["error_type"] == "Overloaded" and "try again later" in body["error"] for body in flat.values())
+    nested = {path: answer.body["error"] for path, answer in refused.items() if path not in flat}
+    assert all(error["type"] == "rate_limit_exceeded" and error["code"] == "overloaded" for error in nested.values())
 
 
 def test_queries_with_different_instructions_share_a_batch(service: Service) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 
 import uvicorn
@@ -92,6 +93,16 @@ def test_a_head_that_never_ends_is_refused() -> None:
     _with_server(Limits(max_connections=2, head_timeout_s=0.05), test)
 
 
+def test_what_is_no_http_is_answered_as_all_errors_are() -> None:
+    async def test(port: int) -> None:
+        found = await _answer(port, b"bread\r\n\r\n")
+        assert found.startswith(b"HTTP/1.1 400")
+        assert b"content-type: application/json" in found
+        assert json.loads(found.partition(b"\r\n\r\n")[2])["error_type"] == "Validation"
+
+    _with_server(Limits(max_connections=2, head_timeout_s=10), test)
+
+
 def test_a_connection_that_says_nothing_is_closed() -> None:
     async def test(port: int) -> None:
         assert await _answer(port) == b""
@@ -104,7 +115,7 @@ def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
         found = await _answer(port)
         assert found.startswith(b"HTTP/1.1 503")
-        assert b"retry-after: 1" in found
+        assert b"retry-after: 1\r\nretry-after-ms: 1000\r\n" in found
         for _, writer in held:
             writer.close()
 
@@ -129,6 +140,24 @@ def test_an_answer_that_nobody_takes_is_dropped() -> None:
         writer.close()
 
     _with_server(Limits(max_connections=2, head_timeout_s=0.05), test, app=_flooding_app)
+
+
+def test_answers_that_have_waited_longest_make_room_for_new_ones() -> None:
+    async def test(port: int) -> None:
+        clients = []
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port, limit=1024)
+            clients.append(writer)
+            writer.write(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+            await reader.readexactly(1)
+        for connection in _open_connections[:2]:
+            await asyncio.wait_for(connection.is_lost.wait(), timeout=10)
+        assert not _open_connections[2].is_lost.is_set()
+        for writer in clients:
+            writer.close()
+
+    limits = Limits(max_connections=5, head_timeout_s=10, max_unread_bytes=25_000_000)
+    _with_server(limits, test, app=_flooding_app)
 
 
 def test_a_client_that_reads_on_gets_the_whole_answer() -> None:

@@ -23,14 +23,14 @@ class Model:
         self.batches: list[list[int]] = []
         self.gate = threading.Event()
         self.gate.set()
-        self.poisoned: dict[int, float | Exception] = {}
+        self.poisoned: dict[int, float | BaseException] = {}
 
     def __call__(self, items: Sequence[TokenizedInput]) -> FloatArray:
         self.gate.wait(timeout=10)
         self.batches.append([item.ids[0] for item in items])
         for item in items:
             fault = self.poisoned.get(item.ids[0])
-            if isinstance(fault, Exception):
+            if isinstance(fault, BaseException):
                 raise fault
         rows = [[self.poisoned.get(item.ids[0], item.ids[0])] for item in items]
         return np.array(rows, dtype=np.float32)
@@ -139,6 +139,42 @@ def test_a_request_whose_time_ran_out_is_not_encoded() -> None:
             await late
         await asyncio.gather(*running)
         assert not any(3 in batch for batch in model.batches)
+        await queue.drain()
+
+    _run(test)
+
+
+def test_a_caller_that_leaves_as_its_time_runs_out_holds_nobody_up() -> None:
+    async def test() -> None:
+        model, clock = Model(), Clock()
+        model.gate.clear()
+        queue = _queue(model, clock=clock)
+        running = [asyncio.create_task(queue.run([_item(n)], timeout_s=50)) for n in (1, 2)]
+        await _until(lambda: queue.queued_tokens == 8)
+        late = asyncio.create_task(queue.run([_item(3)], timeout_s=2))
+        await _until(lambda: queue.queued_tokens == 12)
+        clock.now += 3
+        model.gate.set()
+        queue._thread.submit(lambda: None).result()  # both batches have ended, and the loop will hear of it next
+        late.cancel()
+        await asyncio.gather(*running)
+        assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], asyncio.CancelledError)
+        await queue.run([_item(4)], timeout_s=5)
+        assert queue.queued_tokens == 0
+        await queue.drain()
+
+    _run(test)
+
+
+def test_an_inference_thread_that_is_stopped_fails_its_batch_and_goes_on() -> None:
+    async def test() -> None:
+        model = Model()
+        model.poisoned[1] = SystemExit(3)
+        queue = _queue(model)
+        with pytest.raises(RuntimeError, match="stopped by SystemExit"):
+            await queue.run([_item(1)], timeout_s=5)
+        await queue.run([_item(2)], timeout_s=5)
+        assert queue.queued_tokens == 0
         await queue.drain()
 
     _run(test)

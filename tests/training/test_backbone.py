@@ -13,8 +13,9 @@ from transformers import PreTrainedModel
 from infembed.errors import BadArtefactError, BadConfigError, InfEmbedError, MissingArtefactError
 from infembed.inputs import InputType
 from infembed.tokenization import TokenizedInput
+from tests.families import WINDOW
 from tests.tiny import make_checkpoint
-from tests.training.tiny_backbones import WINDOW, make_input, tiny_backbone, tiny_encoder
+from tests.training.tiny_backbones import make_input, tiny_backbone, tiny_encoder
 from training.backbone import FAMILIES, Backbone, load_backbone
 from training.tokens import collate
 
@@ -191,6 +192,23 @@ def _refused(path: Path) -> InfEmbedError:
     return caught.value
 
 
+@pytest.mark.parametrize("where", ["vocabulary", "post_processor"])
+def test_a_token_beyond_the_embeddings_is_refused_though_there_are_fewer_tokens(tmp_path: Path, where: str) -> None:
+    path = make_checkpoint(tmp_path) / "tokenizer.json"
+    tokenizer = json.loads(path.read_text())
+    if where == "vocabulary":
+        tokenizer["model"]["vocab"]["bread"] = 1000
+    else:
+        tokenizer["post_processor"]["special_tokens"]["[CLS]"]["ids"] = [1000]
+    path.write_text(json.dumps(tokenizer))
+    assert "has a token with id 1,000, the model knows 129 tokens" in str(_refused(tmp_path))
+
+
+def test_layers_that_the_configuration_leaves_out_are_refused(tmp_path: Path) -> None:
+    checkpoint = _with_config(make_checkpoint(tmp_path), num_hidden_layers=1)
+    assert "have 16 tensors of layers that its config.json does not call for" in str(_refused(checkpoint))
+
+
 def test_a_missing_checkpoint_is_refused(tmp_path: Path) -> None:
     assert isinstance(_refused(tmp_path / "absent"), MissingArtefactError)
     # transformers guesses a kind of model from the name of a directory without config.json
@@ -208,7 +226,7 @@ def test_a_kind_of_model_that_is_not_known_is_refused_before_anything_is_read(tm
 def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(tmp_path: Path) -> None:
     error = _refused(_with_config(make_checkpoint(tmp_path), vocab_size=20))
     assert isinstance(error, BadArtefactError)
-    assert "knows 129 tokens, the model 20" in str(error)
+    assert "has a token with id 128, the model knows 20 tokens" in str(error)
 
 
 @pytest.mark.parametrize(

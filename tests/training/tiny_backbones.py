@@ -1,46 +1,19 @@
 """Tiny random encoders of every family, in float64 so that equal means equal."""
 
 import torch
-from transformers import AutoModel, BertConfig, ModernBertConfig, PreTrainedModel, RobertaConfig, XLMRobertaConfig
+from transformers import AutoModel, PreTrainedModel
 
 from infembed.inputs import InputType
 from infembed.tokenization import TokenizedInput
+from tests.families import WINDOW, tiny_config
 from training.backbone import FAMILIES, Backbone
 
 N_IDS = 50
-WINDOW = 8
-"""Tokens that ModernBERT's local layers see, half on each side; shorter than the tests' sequences."""
-
-_SIZES = {
-    "vocab_size": N_IDS,
-    "hidden_size": 16,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 2,
-    "intermediate_size": 24,
-    "max_position_embeddings": 80,
-    "initializer_range": 0.3,
-}
 
 
 def tiny_encoder(model_type: str, *, window: int = WINDOW) -> PreTrainedModel:
     """Make a random encoder, the same one each time."""
-    config = {
-        "bert": lambda: BertConfig(**_SIZES),
-        "roberta": lambda: RobertaConfig(**_SIZES, pad_token_id=1),
-        "xlm-roberta": lambda: XLMRobertaConfig(**_SIZES, pad_token_id=3),
-        "modernbert": lambda: ModernBertConfig(
-            **_SIZES,
-            initializer_cutoff_factor=3.0,
-            global_attn_every_n_layers=2,
-            local_attention=window,
-            reference_compile=False,
-            pad_token_id=0,
-            cls_token_id=2,
-            sep_token_id=3,
-            bos_token_id=2,
-            eos_token_id=3,
-        ),
-    }[model_type]()
+    config = tiny_config(model_type, vocabulary=N_IDS, window=window)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         return AutoModel.from_config(config, attn_implementation="sdpa").double().eval()

@@ -207,3 +207,18 @@ def test_a_password_in_the_address_is_used_and_not_shown() -> None:
         client.search(Search("bread", None), k=3, collection=None, until=1000)
         assert "secret" not in client.url
     assert sent[0].headers["authorization"].startswith("Basic ")
+
+
+def test_a_key_goes_with_every_request_and_into_no_message() -> None:
+    seen = []
+
+    def refuse(request: httpx2.Request) -> httpx2.Response:
+        seen.append(request.headers.get("authorization"))
+        return httpx2.Response(401)
+
+    with ServiceClient(
+        "http://service", timeout_s=1, api_key="secret", transport=httpx2.MockTransport(refuse)
+    ) as client:
+        failures = [client.facts(until=1e9), client.search(Search("bread", None), k=3, collection=None, until=1e9)]
+    assert seen == ["Bearer secret", "Bearer secret"]
+    assert "secret" not in str(failures)

@@ -4,12 +4,14 @@ from pathlib import Path
 import pytest
 
 from evaluation.registry import promotion
+from evaluation.registry.overview import choose
 from evaluation.registry.pull import pull
 from evaluation.registry.store import Store
 from index.collection import Collection
 from infembed.bundle import Bundle
 from infembed.errors import (
     AlteredArtefactError,
+    MismatchedArtefactError,
     MissingArtefactError,
     UntrustedArtefactError,
 )
@@ -73,6 +75,40 @@ def test_the_pulled_index_stays_the_promoted_one_when_the_collection_is_rebuilt(
     assert pulled.collections is not None
     fingerprint = Bundle.open(bundles.first).manifest.document_fingerprint
     Collection.open(pulled.collections / "bread", document_fingerprint=fingerprint).close()
+
+
+def test_a_candidate_is_pulled_with_the_index_that_a_promotion_would_give_it(store: Store, bundles: Bundles) -> None:
+    champion, sharing = store.state().champion, choose(store.state(), alias="candidate", version=None)
+    assert champion is not None
+    assert sharing.index == champion.index
+    promotion.register(store, bundles.other, ANN)
+    assert choose(store.state(), alias="candidate", version=None).index is None
+
+
+def test_a_candidate_registered_with_an_index_is_one_pair_from_the_canary_to_the_champion(
+    store: Store, bundles: Bundles, tmp_path: Path
+) -> None:
+    before = store.state().champion
+    green = make_collection(tmp_path / "green" / "bread", bundles.other)
+    promotion.register(store, bundles.other, ANN, index=green)
+    promotion.register(store, bundles.other, ANN)
+    pair = choose(store.state(), alias=None, version=3)
+    pulled = pull(store, pair, tmp_path / "canary")
+    fingerprint = Bundle.open(pulled.bundle).manifest.document_fingerprint
+    assert pulled.collections is not None
+    Collection.open(pulled.collections / "bread", document_fingerprint=fingerprint).close()
+    make_collection(green, bundles.other, n_documents=5)
+    assert promotion.promote(store, judge(bundles.first, bundles.other, tmp_path).evidence(), ANN) == pair
+    assert choose(store.state(), alias=None, version=1) == before
+    assert promotion.rollback(store, ANN) == before
+
+
+def test_an_index_of_other_vectors_is_not_registered_with_a_bundle(
+    store: Store, bundles: Bundles, tmp_path: Path
+) -> None:
+    blue = make_collection(tmp_path / "blue" / "bread", bundles.first)
+    with pytest.raises(MismatchedArtefactError, match="holds vectors of tiny"):
+        promotion.register(store, bundles.other, ANN, index=blue)
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "fp32/weights.bin", "manifest.json"])
