@@ -11,7 +11,7 @@ VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 BUNDLE := $(STATE)/bundle
 COLLECTIONS := $(STATE)/collections
 
-.PHONY: help serve bundle test clients check lint format fuzz openapi bench canary-rehearsal lock image sbom clean
+.PHONY: help serve bundle test clients check lint format fuzz openapi bench canary-rehearsal backup-drill lock image sbom clean
 .DEFAULT_GOAL := help
 
 help:  ## show this list
@@ -55,6 +55,9 @@ bench: $(DEV_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## 
 
 canary-rehearsal: $(DEV_ENV)/.done  ## roll out good and bad candidates on this machine (needs nginx-light and prometheus)
 	$(DEV_ENV)/bin/python -m deploy.rehearsal --state $(STATE)/rehearsal
+
+backup-drill: $(DEV_ENV)/.done $(BUNDLE)/manifest.json  ## back up a small deployment, destroy it, restore it, compare answers
+	$(DEV_ENV)/bin/python -m deploy.backup_drill --bundle $(BUNDLE) --passages examples/demo/passages.jsonl
 
 lock:  ## rewrite requirements/*.txt from pyproject.toml (needs uv)
 	requirements/lock.sh

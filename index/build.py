@@ -22,7 +22,7 @@ from index.store import PassageStore, write_store
 from infembed import version
 from infembed.artefacts import new_directory, sha256_file
 from infembed.encoder import Encoder
-from infembed.errors import BadArtefactError, MissingArtefactError
+from infembed.errors import BadArtefactError, MissingArtefactError, NewerArtefactError
 from infembed.inputs import InputType, TextInput, has_words
 from infembed.vectors import FloatArray
 
@@ -84,12 +84,17 @@ def build_collection(
 
 
 def _existing(out: Path, source: Source, fingerprint: str) -> BuildResult | None:
-    """Return what is there if it can be served as it is; whatever is wrong with it, building anew is the remedy."""
+    """Return what is there if it can be served as it is; whatever is wrong with it, building anew is the remedy.
+
+    Except where a later release wrote it: services of that release may be reading it.
+    """
     try:
         with closing(Collection.open(out, document_fingerprint=fingerprint)) as collection:
             if collection.manifest.source_sha256 != source.sha256:
                 return None
             return BuildResult(collection.generation, collection.manifest, is_new=False, n_embedded=0, n_resumed=0)
+    except NewerArtefactError as error:
+        raise NewerArtefactError(f"{error}; use that, or build into another --out") from error
     except BadArtefactError:
         return None
 

@@ -6,6 +6,7 @@
 
 import fcntl
 import re
+import shlex
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -142,7 +143,19 @@ def read_manifest(collection: Path, name: str) -> GenerationManifest:
     path = directory_of(collection, name) / MANIFEST_FILE
     if not path.is_file():
         raise MissingArtefactError(f"{collection} has no generation {name}; {REMEDY}")
-    return read_sealed(GenerationManifest, path, version=SCHEMA_VERSION, remedy=REMEDY)
+    return read_sealed(
+        GenerationManifest,
+        path,
+        version=SCHEMA_VERSION,
+        remedy=REMEDY,
+        renew=f"build it again: {build_command(collection)}",
+    )
+
+
+def build_command(collection: Path, passages: str = "PASSAGES") -> str:
+    """Spell out the command that makes a collection anew."""
+    options = f"--bundle BUNDLE --passages {shlex.quote(passages)} --out {shlex.quote(str(collection))}"
+    return f"`infembed index build {options}`"
 
 
 def open_current(collection: Path, *, document_fingerprint: str) -> Generation:
@@ -165,7 +178,8 @@ def require_fingerprint(collection: Path, manifest: GenerationManifest, document
         raise MismatchedArtefactError(
             f"index {collection} was built with another model ({manifest.bundle_name}, document fingerprint "
             f"{manifest.document_fingerprint[:12]}), the bundle has {document_fingerprint[:12]}; "
-            "rebuild the index with this bundle or serve the bundle it was built with"
+            f"build it with this one, {build_command(collection, manifest.source_name)}, "
+            "or serve the one it was built with"
         )
 
 

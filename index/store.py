@@ -12,7 +12,8 @@ from index.generation import REMEDY
 from index.metadata import Metadata
 from index.passages import Passage
 from infembed.artefacts import new_file
-from infembed.errors import AlteredArtefactError, BadArtefactError, MissingArtefactError, StorageError
+from infembed.errors import AlteredArtefactError, MissingArtefactError, StorageError
+from infembed.versions import refuse_newer, refuse_older
 
 SCHEMA_VERSION = 1
 _CONNECTIONS = 8
@@ -72,10 +73,8 @@ class PassageStore:
         store = cls(path, [_connect(path) for _ in range(_CONNECTIONS)])
         try:
             ((version,),) = store._read("PRAGMA user_version")
-            if version != SCHEMA_VERSION:
-                raise BadArtefactError(
-                    f"{path} has schema version {version}, this release reads {SCHEMA_VERSION}; {REMEDY}"
-                )
+            refuse_older(str(path), version, reads=SCHEMA_VERSION, remedy=REMEDY, data={})
+            refuse_newer(str(path), version, reads=SCHEMA_VERSION, data={})
             store.count()
         except BaseException:
             store.close()

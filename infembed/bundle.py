@@ -26,6 +26,11 @@ GRAPH_SUFFIX = ".onnx"
 TOKENIZER_FILE = "tokenizer.json"
 SCHEMA_VERSION: Literal[1] = 1
 REMEDY = "remove the bundle and make it again (`make bundle`, or `infembed bundle assemble`)"
+RENEW = (
+    "make it again in a new directory: `infembed bundle assemble --out NEW` if it is a released model, "
+    "`infembed export CHECKPOINT --out NEW` if it is one of your own"
+)
+"""What an older bundle needs; its document fingerprint, and so its index, stays."""
 
 
 class Precision(StrEnum):
@@ -157,7 +162,7 @@ class Bundle:
                 "make one (`make bundle`, or `infembed bundle assemble`)"
             )
         raw = manifest_path.read_bytes()
-        manifest = parse_sealed(BundleManifest, raw, manifest_path, version=SCHEMA_VERSION, remedy=REMEDY)
+        manifest = parse_sealed(BundleManifest, raw, manifest_path, version=SCHEMA_VERSION, remedy=REMEDY, renew=RENEW)
         verify_files(path, manifest.files, remedy=REMEDY)
         recorded = {entry.name for entry in manifest.files}
         for needed in _needed_files(manifest):

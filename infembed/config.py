@@ -1,5 +1,6 @@
 """The base of every configuration: frozen, strict about keys, errors in plain words."""
 
+import json
 import reprlib
 import tomllib
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ from typing import Self, TypeVar
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from infembed.errors import AlteredArtefactError, BadConfigError
+from infembed.versions import is_foreign, refuse_newer, refuse_older, refuse_unknown_fields
 
 
 class Config(BaseModel):
@@ -37,10 +39,27 @@ _C = TypeVar("_C", bound=Config)
 
 def parse_json(kind: type[_C], path: Path, *, remedy: str = "make it again") -> _C:
     """Read a JSON file that an artefact carries; `remedy` ends the message of a failure."""
+    raw = path.read_bytes()
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate_json(raw)
     except ValidationError as error:
+        _refuse_other_version(kind, raw, path, error, remedy=remedy)
         raise AlteredArtefactError(f"{path}: {explain(error)}; {remedy}") from error
+
+
+def _refuse_other_version(kind: type[_C], raw: bytes, path: Path, error: ValidationError, *, remedy: str) -> None:
+    """Say of a file that could not be read that another release wrote it, if one did."""
+    field = kind.model_fields.get("schema_version")
+    try:
+        data = json.loads(raw)
+    except (ValueError, RecursionError):
+        return
+    if field is not None and isinstance(data, dict):
+        found = data.get("schema_version")
+        refuse_older(str(path), found, reads=field.default, remedy=remedy, data=data)
+        refuse_newer(str(path), found, reads=field.default, data=data)
+        if is_foreign(data):
+            refuse_unknown_fields(str(path), error, data=data)
 
 
 def explain(error: ValidationError) -> str:

@@ -10,6 +10,7 @@
     ├── BadArtefactError (ValueError)         a bundle, corpus, index or report on disk
     │   ├── MissingArtefactError (FileNotFoundError)
     │   ├── AlteredArtefactError              contents do not match the manifest
+    │   ├── NewerArtefactError                a later release wrote it
     │   ├── MismatchedArtefactError           two good artefacts that do not belong together
     │   └── UntrustedArtefactError            no signature of the configured key
     ├── StorageError (OSError)                a full disk, or a place that cannot be written
@@ -73,6 +74,10 @@ class MissingArtefactError(BadArtefactError, FileNotFoundError):
 
 class AlteredArtefactError(BadArtefactError):
     """A file's size or digest is not the one its manifest records."""
+
+
+class NewerArtefactError(BadArtefactError):
+    """A sound artefact that a later release wrote and this one cannot read."""
 
 
 class MismatchedArtefactError(BadArtefactError):

@@ -8,7 +8,8 @@ from typing import TypeVar
 from pydantic import JsonValue, ValidationError
 
 from infembed.config import Config, explain, shown
-from infembed.errors import AlteredArtefactError, BadArtefactError
+from infembed.errors import AlteredArtefactError
+from infembed.versions import is_version, refuse_newer, refuse_older, refuse_unknown_fields
 
 SEAL = "manifest_sha256"
 """The field with the digest of all other fields."""
@@ -22,29 +23,38 @@ def write_sealed(path: Path, manifest: Config) -> None:
     path.write_text(text + "\n", encoding="utf-8")
 
 
-def read_sealed(kind: type[_C], path: Path, *, version: int, remedy: str) -> _C:
-    """Read a manifest; refuses other schema versions and any field changed since it was sealed."""
-    return parse_sealed(kind, path.read_bytes(), path, version=version, remedy=remedy)
+def read_sealed(kind: type[_C], path: Path, *, version: int, remedy: str, renew: str | None = None) -> _C:
+    """Read a manifest; refuses other schema versions and any field changed since it was sealed.
+
+    `remedy` ends the message about damage, `renew` that about an older version, where it is not the same.
+    """
+    return parse_sealed(kind, path.read_bytes(), path, version=version, remedy=remedy, renew=renew)
 
 
-def parse_sealed(kind: type[_C], raw: bytes, path: Path, *, version: int, remedy: str) -> _C:
-    """Parse what was read from `path`."""
+def parse_sealed(kind: type[_C], raw: bytes, path: Path, *, version: int, remedy: str, renew: str | None = None) -> _C:
+    """Parse what was read from `path`.
+
+    Seals are the same in all versions from now on, so a newer version is believed only if the seal is whole.
+    """
     try:
         data = json.loads(raw)
         is_intact = isinstance(data, dict) and data == sealed(data)
     except (ValueError, RecursionError) as error:
         raise AlteredArtefactError(f"{path} is not valid JSON ({error}); {remedy}") from error
     found = data.get("schema_version") if isinstance(data, dict) else None
-    if found != version:
-        raise BadArtefactError(f"{path} has schema version {shown(found)}, this release reads {version}; {remedy}")
+    if not is_version(found):
+        raise AlteredArtefactError(f"{path} has no schema version (found {shown(found)}); {remedy}")
+    refuse_older(str(path), found, reads=version, remedy=renew or remedy, data=data)
     if not is_intact:
         raise AlteredArtefactError(
             f"{path} was changed after it was written: its fields do not have the digest it records; {remedy}"
         )
+    refuse_newer(str(path), found, reads=version, data=data)
     del data[SEAL]
     try:
         return kind.model_validate(data)
     except ValidationError as error:
+        refuse_unknown_fields(str(path), error, data=data)
         raise AlteredArtefactError(f"{path}: {explain(error)}; {remedy}") from error
 
 

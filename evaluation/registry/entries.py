@@ -16,8 +16,10 @@ from pydantic import Field, ValidationError
 from evaluation.gate import Verdict
 from infembed.config import Config, explain
 from infembed.errors import AlteredArtefactError
+from infembed.versions import refuse_newer, refuse_unknown_fields
 
 GENESIS = "0" * 64
+SCHEMA_VERSION: Literal[1] = 1
 _DIGEST = r"^[0-9a-f]{64}$"
 
 
@@ -57,7 +59,7 @@ class Release(Config):
 class Entry(Config):
     """One decision, and the state after it."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Literal[1] = SCHEMA_VERSION
     id: str = Field(min_length=8, description="drawn by the writer, so that it knows its own entry again")
     number: int = Field(ge=1)
     previous: str = Field(pattern=_DIGEST, description="hash of the entry before; zeros for the first")
@@ -75,7 +77,7 @@ class Entry(Config):
     @property
     def hash(self) -> str:
         """SHA-256 over the entry's canonical JSON."""
-        return hashlib.sha256(_canonical(self.model_dump(mode="json")).encode()).hexdigest()
+        return _digest(self.model_dump(mode="json"))
 
 
 class State(NamedTuple):
@@ -138,12 +140,17 @@ def read_line(line: str, *, where: str) -> Entry:
     """Parse a line and check its hash; `where` names it in the message of a failure."""
     try:
         data = json.loads(line)
-        entry = Entry.model_validate(data["entry"])
-        recorded = data["hash"]
-    except ValidationError as error:
-        raise AlteredArtefactError(f"{where} is not a decision: {explain(error)}; {_ALTERED}") from error
-    except (ValueError, KeyError, TypeError) as error:
+        fields, recorded = data["entry"], data["hash"]
+        is_intact = _digest(fields) == recorded
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise AlteredArtefactError(f"{where} is not a decision: {error!r}; {_ALTERED}") from error
+    try:
+        entry = Entry.model_validate(fields)
+    except ValidationError as error:
+        if is_intact and isinstance(fields, dict):
+            refuse_newer(where, fields.get("schema_version"), reads=SCHEMA_VERSION, data=fields)
+            refuse_unknown_fields(where, error, data=fields)
+        raise AlteredArtefactError(f"{where} is not a decision: {explain(error)}; {_ALTERED}") from error
     if entry.hash != recorded:
         raise AlteredArtefactError(f"{where} has hash {entry.hash[:12]}, it records {recorded[:12]}; {_ALTERED}")
     return entry
@@ -169,6 +176,10 @@ def fold(entries: Iterable[Entry], *, where: str) -> State:
 
 
 _ALTERED = "the log was altered or cut: compare it with another copy before trusting the registry"
+
+
+def _digest(data: object) -> str:
+    return hashlib.sha256(_canonical(data).encode()).hexdigest()
 
 
 def _canonical(data: object) -> str:

@@ -52,7 +52,8 @@ def point_to_current(collection: Path, release: Release) -> IndexPointer:
         raise MismatchedArtefactError(
             f"index {collection} holds vectors of {manifest.bundle_name} (document fingerprint "
             f"{manifest.document_fingerprint[:12]}), the bundle to serve has {release.document_fingerprint[:12]}; "
-            "build the index with that bundle first"
+            "build the index with that bundle first, in a directory of its own: "
+            "`infembed index build --bundle BUNDLE --passages PASSAGES --out NEW`"
         )
     verify_files(path, manifest.files, remedy=_REMEDY)
     (collection / _PINS).mkdir(exist_ok=True)

@@ -13,9 +13,12 @@ os.environ["MLFLOW_CONFIGURE_LOGGING"] = "false"
 os.environ["MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR"] = "false"
 os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
 
+from pathlib import Path
+
 from infembed.errors import BadConfigError
 
 try:
+    import mlflow
     from mlflow import MlflowClient
     from mlflow.entities import Metric
     from mlflow.exceptions import MlflowException
@@ -25,4 +28,7 @@ except ModuleNotFoundError as error:
         "install it with `pip install 'inf-embed[registry]'`"
     ) from error
 
-__all__ = ["Metric", "MlflowClient", "MlflowException"]
+__all__ = ["MIGRATIONS", "Metric", "MlflowClient", "MlflowException"]
+
+MIGRATIONS = Path(mlflow.__file__).parent / "store" / "db_migrations" / "versions"
+"""One file for each schema of its database, named after the schema and what it changes."""

@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
-from evaluation.registry.decision_log import exclusive
+from evaluation.registry.database import create_database, other_schema
 from evaluation.registry.entries import Entry, Release, State, fold, read_line, write_line
 from evaluation.registry.location import Location
 from evaluation.registry.mlflow_library import Metric, MlflowClient, MlflowException
-from infembed.artefacts import remove_leftovers, sha256_file
+from infembed.artefacts import sha256_file
 from infembed.bundle import Bundle
 from infembed.errors import (
     AlteredArtefactError,
@@ -41,7 +41,8 @@ class Store:
 
     def __init__(self, location: Location) -> None:
         self.location = location
-        self._client = MlflowClient(tracking_uri=location.uri, registry_uri=location.uri)
+        with self._talking():
+            self._client = MlflowClient(tracking_uri=location.uri, registry_uri=location.uri)
 
     @classmethod
     def open(cls, location: Location, *, create: bool = False) -> Self:
@@ -51,7 +52,7 @@ class Store:
                 raise MissingArtefactError(
                     f"no registry at {location}; register a bundle first, or name the registry with --registry"
                 )
-            _create_database(location)
+            create_database(location)
         store = cls(location)
         if create:
             store._create_models()
@@ -242,6 +243,8 @@ class Store:
         try:
             yield
         except MlflowException as error:
+            if "out-of-date database schema" in str(error):
+                raise other_schema(self.location) from error
             if "Max retries exceeded" in str(error) or "failed with exception" in str(error):
                 raise UnavailableError(
                     f"no registry answers at {self.location}; start the MLflow server there or correct --registry",
@@ -257,15 +260,3 @@ def _unless_there(create: Callable[[], object]) -> None:
     except MlflowException as error:
         if error.error_code != "RESOURCE_ALREADY_EXISTS":  # another process made it
             raise
-
-
-def _create_database(location: Location) -> None:
-    """Make the embedded database whole or not at all."""
-    with exclusive(location.directory):
-        if location.database.is_file():
-            return
-        remove_leftovers(location.directory)
-        temporary = location.directory / f".tmp-{location.database.name}"
-        uri = f"sqlite:///{temporary}"
-        MlflowClient(tracking_uri=uri, registry_uri=uri).search_experiments(max_results=1)
-        temporary.rename(location.database)

@@ -165,7 +165,6 @@ DAMAGES: dict[str, Callable[[Path], None]] = {
     "manifest broken": _replace_manifest(b"{"),
     "manifest deep": _replace_manifest(b"[" * 100_000),
     "manifest of another kind": _replace_manifest(b"[]"),
-    "manifest of an old release": _edit_manifest(schema_version=1),
     "manifest with another nprobe": _edit_manifest(nprobe=1000),
     "manifest without files": _edit_manifest(files=[]),
 }

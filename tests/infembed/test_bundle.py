@@ -7,7 +7,13 @@ from typing import Any
 import pytest
 
 from infembed.bundle import Bundle, GraphName, MaxTokens, Pooling, Precision, document_fingerprint
-from infembed.errors import AlteredArtefactError, BadArtefactError, BadConfigError, MissingArtefactError
+from infembed.errors import (
+    AlteredArtefactError,
+    BadArtefactError,
+    BadConfigError,
+    MissingArtefactError,
+    NewerArtefactError,
+)
 from infembed.inputs import Fusion
 from infembed.manifests import sealed, write_sealed
 
@@ -87,8 +93,14 @@ def test_an_endlessly_nested_manifest_is_refused(copy: Path) -> None:
 
 
 def test_a_later_schema_version_is_refused(copy: Path) -> None:
-    _edit_manifest(copy, lambda data: data.update(schema_version=2))
-    with pytest.raises(BadArtefactError, match="schema version 2, this release reads 1"):
+    _edit_manifest(copy, lambda data: data.update(schema_version=2, made_with={"inf-embed": "0.2.0"}))
+    with pytest.raises(NewerArtefactError, match=r"schema version 2, .* reads version 1; .* InF-Embed 0\.2\.0"):
+        Bundle.open(copy)
+
+
+def test_an_earlier_schema_version_names_the_commands_that_make_it_current(copy: Path) -> None:
+    _edit_manifest(copy, lambda data: data.update(schema_version=0), seal=False)
+    with pytest.raises(BadArtefactError, match="`infembed bundle assemble --out NEW`.*`infembed export CHECKPOINT"):
         Bundle.open(copy)
 
 

@@ -9,7 +9,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from infembed.bundle import Tower
-from infembed.errors import AlteredArtefactError, MismatchedArtefactError, MissingArtefactError, StorageError
+from infembed.errors import (
+    AlteredArtefactError,
+    MismatchedArtefactError,
+    MissingArtefactError,
+    NewerArtefactError,
+    StorageError,
+)
 from infembed.inputs import TextInput
 from tests.tiny import make_checkpoint
 from tests.training.toy import toy_config, toy_model
@@ -126,7 +132,7 @@ def test_manifest_of_another_version_is_refused(tmp_path: Path) -> None:
     out = save(changed_model(tmp_path), tmp_path / "saved")
     values = json.loads((out / CHECKPOINT_FILE).read_text(encoding="utf-8"))
     (out / CHECKPOINT_FILE).write_text(json.dumps({**values, "schema_version": 2}), encoding="utf-8")
-    with pytest.raises(AlteredArtefactError, match="schema_version"):
+    with pytest.raises(NewerArtefactError, match="has schema version 2, .* reads version 1"):
         load_checkpoint(out)
 
 

@@ -144,7 +144,7 @@ def verify_corpus(directory: Path) -> Path:
     """Check a corpus directory against its manifest; returns the file with its rows."""
     if not (directory / MANIFEST_FILE).is_file():
         raise MissingArtefactError(f"no corpus at {directory} (no {MANIFEST_FILE} there); {_REMEDY}")
-    manifest = parse_json(CorpusManifest, directory / MANIFEST_FILE)
+    manifest = parse_json(CorpusManifest, directory / MANIFEST_FILE, remedy=_REMEDY)
     verify_files(directory, manifest.files, remedy=_REMEDY)
     if ROWS_FILE not in {entry.name for entry in manifest.files}:
         raise AlteredArtefactError(f"{directory / MANIFEST_FILE} does not list {ROWS_FILE}; {_REMEDY}")

@@ -1,7 +1,9 @@
+import json
+
 import pytest
 
-from evaluation.registry.entries import GENESIS, Action, State, fold, read_line, write_line
-from infembed.errors import AlteredArtefactError
+from evaluation.registry.entries import GENESIS, Action, State, _digest, fold, read_line, write_line
+from infembed.errors import AlteredArtefactError, NewerArtefactError
 from tests.evaluation.registry.chains import follow, history, release
 
 
@@ -73,6 +75,33 @@ def test_an_edited_line_is_refused(old: str, new: str, message: str) -> None:
     line = write_line(history()[0])
     with pytest.raises(AlteredArtefactError, match=message):
         read_line(line.replace(old, new, 1), where="line 1")
+
+
+WRITTEN_BY_0_1 = (
+    '{"entry":{"action":"amend","at":"2026-01-01T00:00:00+00:00","by":"ann","candidate":null,"champion":{"bundle_digest":"'
+    f'{2:064x}","document_fingerprint":"{"f" * 64}","fusion":"prefix","index":{{"collection":"/blue","generation":'
+    f'"gen-000002-b","manifest_sha256":"{2:064x}"}},"name":"m2","run_id":"r","signature_sha256":null,"version":2}},'
+    '"decision_sha256":null,"id":"entry-0004","is_override":false,"number":5,"policy_sha256":null,"previous":'
+    '"1bed08bea0a7a2c3989fc2df624d2f3a996a1a9c8f4d7b5e50b02e6943403868","reason":null,"schema_version":1,"verdict":null},'
+    '"hash":"887bbe072029853f1cbf7f3c0a2100f869d618df797c29f7dffe352dbc6b5bb8"}'
+)
+
+
+def test_what_earlier_releases_wrote_keeps_its_hash() -> None:
+    """A new field of an entry must be left out of its JSON where it is not set, or every old log reads as altered."""
+    entry = read_line(WRITTEN_BY_0_1, where="line")
+    assert entry == history()[4]
+    assert write_line(entry) == WRITTEN_BY_0_1
+
+
+@pytest.mark.parametrize("change", [{"schema_version": 2}, {"region": "eu"}])
+def test_an_entry_of_a_later_release_is_not_taken_for_an_alteration(change: dict[str, object]) -> None:
+    fields = history()[0].model_dump(mode="json") | change
+    line = json.dumps({"entry": fields, "hash": _digest(fields)})
+    with pytest.raises(NewerArtefactError, match=r"line 1 has (schema version 2|region).*reading it needs a newer one"):
+        read_line(line, where="line 1")
+    with pytest.raises(AlteredArtefactError, match="is not a decision"):
+        read_line(line.replace('"by": "ann"', '"by": "bob"'), where="line 1")
 
 
 def test_the_newest_record_of_a_bundle_is_found() -> None:
