@@ -167,6 +167,15 @@ def nothing_is_reachable_by_default(objects: list[Object]) -> Iterator[str]:
                 yield f"{name_of(one)} opens {direction} to everybody"
 
 
+def strangers_need_no_label_of_ours(objects: list[Object]) -> Iterator[str]:
+    """Peers in other namespaces are told by labels of theirs; one of ours, which kustomize adds, would match nobody."""
+    for one in of_kind(objects, "NetworkPolicy"):
+        rules = (*one["spec"].get("ingress", []), *one["spec"].get("egress", []))
+        for peer in (peer for rule in rules for peer in (*rule.get("from", []), *rule.get("to", []))):
+            if "namespaceSelector" in peer and "app.kubernetes.io/name" in str(peer.get("podSelector")):
+                yield f"{name_of(one)} wants our label on pods of {peer['namespaceSelector']}"
+
+
 def selectors_find_their_pods(objects: list[Object]) -> Iterator[str]:
     """Services, budgets and workloads select labels that pods have, and services a port that they open."""
     pods = [template for _, template in templates(objects)]
@@ -265,6 +274,7 @@ ALL: tuple[Policy, ...] = (
     there_is_time_to_drain,
     replicas_are_spread_and_guarded,
     nothing_is_reachable_by_default,
+    strangers_need_no_label_of_ours,
     selectors_find_their_pods,
     deployments_share_no_pods,
     autoscaled_workloads_name_no_number,

@@ -39,6 +39,12 @@ def _clients(objects: list[Object]) -> Object:
     return rule
 
 
+def _name_server(objects: list[Object]) -> Object:
+    rule: Object = named(objects, "NetworkPolicy", "inf-embed-registry")["spec"]["egress"][0]
+    selector: Object = rule["to"][0]["podSelector"]
+    return selector
+
+
 def _writer(objects: list[Object]) -> Object:
     spec: Object = named(objects, "CronJob", "inf-embed-writer")["spec"]
     return spec
@@ -137,6 +143,11 @@ SPOILT: list[tuple[Policy, str, Spoil]] = [
     ),
     (policies.nothing_is_reachable_by_default, "open to all", lambda o: _clients(o).pop("from")),
     (policies.nothing_is_reachable_by_default, "open to any peer", lambda o: _clients(o)["from"].append({})),
+    (
+        policies.strangers_need_no_label_of_ours,
+        "a name server with our label",
+        lambda o: _name_server(o).update(matchLabels={"app.kubernetes.io/name": "inf-embed"}),
+    ),
     (policies.selectors_find_their_pods, "other labels", lambda o: _monitored_service(o)["selector"].update(track="x")),
     (
         policies.selectors_find_their_pods,
