@@ -222,6 +222,29 @@ def test_flaggers_webhooks_ask_the_services_that_flagger_makes() -> None:
     assert (ingress["metadata"]["name"], backend["name"]) == (canary["spec"]["ingressRef"]["name"], service["name"])
 
 
+def test_flaggers_primary_is_scaled_by_the_queries_of_the_service() -> None:
+    (canary,) = objects(FLAGGER, "Canary")
+    (scaler,) = objects(BASE.parent / "components" / "autoscaling", "ScaledObject")
+    theirs = canary["spec"]["autoscalerRef"]["primaryScalerQueries"]
+    assert {name: query.replace("stable-primary", "stable") for name, query in theirs.items()} == {
+        trigger["name"]: trigger["metadata"]["query"] for trigger in scaler["spec"]["triggers"]
+    }
+
+
+def test_what_several_jobs_mount_can_be_mounted_on_several_nodes() -> None:
+    modes = {
+        found["metadata"]["name"]: found["spec"]["accessModes"] for found in objects(BASE, "PersistentVolumeClaim")
+    }
+    claimed = {
+        volume["persistentVolumeClaim"]["claimName"]
+        for _, job in jobs()
+        for volume in job["template"]["spec"]["volumes"]
+        if "persistentVolumeClaim" in volume
+    }
+    assert claimed
+    assert {name: modes[name] for name in claimed} == dict.fromkeys(claimed, ["ReadWriteMany"])
+
+
 def test_a_track_pulls_a_version_and_never_an_alias_that_moves_under_it() -> None:
     for directory in (ARGO, FLAGGER):
         (release,) = objects(directory, "Deployment")
