@@ -44,7 +44,7 @@ def problems(expressions: Iterable[Written], catalogue: Catalogue, taken_over: I
     """Check expressions; what their recording rules make is known besides the catalogue."""
     expressions = list(expressions)
     known = with_recorded(catalogue, expressions)
-    operated = in_kubernetes(known, taken_over)
+    operated = with_recorded(in_kubernetes(catalogue, taken_over), expressions)
     found = []
     for one in expressions:
         checked = Checked(one.expression, operated if one.path.startswith(_OPERATED) else known)
