@@ -231,6 +231,28 @@ def test_flaggers_primary_is_scaled_by_the_queries_of_the_service() -> None:
     }
 
 
+def test_argo_scales_both_tracks_by_the_queries_of_the_service() -> None:
+    (kustomization,) = objects(ARGO, "Kustomization")
+    patches = {patch["target"]["kind"]: yaml.safe_load(patch["patch"]) for patch in kustomization["patches"][1:]}
+    queries_of = [one["value"] for one in patches["ScaledObject"] if one["path"].endswith("/query")]
+    (scaler,) = objects(BASE.parent / "components" / "autoscaling", "ScaledObject")
+    assert [query.replace('track=~"stable|canary"', 'track="stable"') for query in queries_of] == [
+        trigger["metadata"]["query"] for trigger in scaler["spec"]["triggers"]
+    ]
+
+
+def test_prometheus_takes_the_track_of_argos_pods_from_the_label_that_the_rollout_gives_them() -> None:
+    (kustomization,) = objects(ARGO, "Kustomization")
+    patches = {patch["target"]["kind"]: yaml.safe_load(patch["patch"]) for patch in kustomization["patches"][1:]}
+    (rule,) = (one["value"] for one in patches["ServiceMonitor"] if one["path"].endswith("/relabelings/-"))
+    (rollout,) = objects(ARGO, "Rollout")
+    ((label, role),) = rollout["spec"]["strategy"]["canary"]["canaryMetadata"]["labels"].items()
+    assert rule["sourceLabels"] == [f"__meta_kubernetes_pod_label_{label}"]
+    assert rule["targetLabel"] == "track"
+    assert re.fullmatch(rule["regex"], role)
+    assert not re.fullmatch(rule["regex"], rollout["spec"]["strategy"]["canary"]["stableMetadata"]["labels"][label])
+
+
 def test_what_several_jobs_mount_can_be_mounted_on_several_nodes() -> None:
     modes = {
         found["metadata"]["name"]: found["spec"]["accessModes"] for found in objects(BASE, "PersistentVolumeClaim")
@@ -242,7 +264,7 @@ def test_what_several_jobs_mount_can_be_mounted_on_several_nodes() -> None:
         if "persistentVolumeClaim" in volume
     }
     assert claimed
-    assert {name: modes[name] for name in claimed} == dict.fromkeys(claimed, ["ReadWriteMany"])
+    assert {name: modes[name] for name in claimed} == {name: ["ReadWriteMany"] for name in claimed}
 
 
 def test_a_track_pulls_a_version_and_never_an_alias_that_moves_under_it() -> None:
