@@ -121,11 +121,12 @@ def restore(backup: Path) -> Inventory:
 
 def _save(temporary: Path, collections: Path | None, registry: Path | None, files: Sequence[Path]) -> Iterator[Part]:
     if collections is not None:
-        found = sorted(path.parent for path in collections.glob(f"*/{_CURRENT}"))
+        # Those of Kubernetes lie one deeper, below `blue` and `green`.
+        found = sorted(path.parent for depth in ("*", "*/*") for path in collections.glob(f"{depth}/{_CURRENT}"))
         if not found:
             raise Refused(f"{collections} holds no collection; name the directory above them")
         for source in found:
-            _save_collection(source, temporary / "collections" / source.name)
+            _save_collection(source, temporary / "collections" / source.relative_to(collections))
         yield Part("collections", str(collections.absolute()))
     if registry is not None:
         _save_registry(registry, temporary / "registry")

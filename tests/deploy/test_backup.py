@@ -75,6 +75,18 @@ def test_what_is_restored_is_what_was_backed_up(site: Path, tmp_path: Path, caps
     assert str(site / "collections") in capsys.readouterr().out
 
 
+def test_collections_below_blue_and_green_are_found_as_well(site: Path, tmp_path: Path) -> None:
+    for side in ("blue", "green"):
+        _generation(site / "collections" / side / "docs", "gen-000001-bbbbbbbb", side.encode())
+    before = _contents(site / "collections")
+    create(tmp_path / "backup", collections=site / "collections")
+    shutil.rmtree(site)
+    restore(tmp_path / "backup")
+    below = {name: data for name, data in before.items() if name.startswith(("blue", "green"))}
+    assert len(below) == 6
+    assert below.items() <= _contents(site / "collections").items()
+
+
 def test_a_generation_that_a_writer_removes_meanwhile_gives_way_to_the_new_one(
     site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
