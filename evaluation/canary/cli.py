@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from evaluation.canary.decision import CanaryDecision
     from evaluation.canary.policy import CanaryPolicy
     from evaluation.canary.run import Plan
+    from evaluation.gate import Decision
 
 
 def canary(  # noqa: PLR0917 - the options of a command, given by name
@@ -18,6 +19,9 @@ def canary(  # noqa: PLR0917 - the options of a command, given by name
     candidate: Annotated[str, typer.Option(help="Address of the service to judge.")],
     queries: Annotated[Path, typer.Option(help="JSONL of shadow queries and probe pairs (docs/canary.md).")],
     policy: Annotated[Path | None, typer.Option(help="TOML of bounds; default: those of configs/canary.toml.")] = None,
+    gate: Annotated[
+        Path | None, typer.Option("--decision", help="The gate's decision (JSON): its two bundles must be served.")
+    ] = None,
     collection: Annotated[str | None, typer.Option(help="Collection to search; default: the services' own.")] = None,
     k: Annotated[int, typer.Option("--k", "-k", min=1, max=1000, help="Documents compared per query.")] = 10,
     rate: Annotated[
@@ -42,7 +46,8 @@ def canary(  # noqa: PLR0917 - the options of a command, given by name
 
     bounds = _policy(policy)
     plan = Plan(k=k, probe_depth=bounds.probe_depth, rate=rate, time_limit_s=time_limit_s, collection=collection)
-    decision = _decide(stable, candidate, queries, plan, bounds, timeout_s=timeout_s, api_key=api_key)
+    judged = None if gate is None else _gate(gate)
+    decision = _decide(stable, candidate, queries, plan, bounds, gate=judged, timeout_s=timeout_s, api_key=api_key)
     if out is not None:
         _write(decision, out)
     if as_json:
@@ -60,6 +65,16 @@ def _policy(path: Path | None) -> "CanaryPolicy":
     return CanaryPolicy() if path is None else CanaryPolicy.from_toml(path)
 
 
+def _gate(path: Path) -> "Decision":
+    from evaluation.gate import Decision
+    from infembed.config import parse_json
+    from infembed.errors import MissingArtefactError
+
+    if not path.is_file():
+        raise MissingArtefactError(f"no decision at {path}; make one with `infembed gate`")
+    return parse_json(Decision, path)
+
+
 def _decide(
     stable: str,
     candidate: str,
@@ -67,6 +82,7 @@ def _decide(
     plan: "Plan",
     policy: "CanaryPolicy",
     *,
+    gate: "Decision | None",
     timeout_s: float,
     api_key: str | None,
 ) -> "CanaryDecision":
@@ -85,7 +101,7 @@ def _decide(
         ServiceClient(candidate, timeout_s=timeout_s, api_key=api_key) as theirs,
         show_progress(Console(stderr=True), unit="questions") as progress,
     ):
-        return judge(observe(ours, theirs, file, plan, started_at=now, progress=progress), policy)
+        return judge(observe(ours, theirs, file, plan, started_at=now, progress=progress), policy, gate)
 
 
 def _write(decision: "CanaryDecision", out: Path) -> None:

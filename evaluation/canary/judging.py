@@ -25,15 +25,18 @@ from evaluation.canary.observations import (
 from evaluation.canary.pairs import Pair
 from evaluation.canary.policy import CanaryPolicy
 from evaluation.canary.summary import summarize
-from evaluation.gate import Check, Verdict
+from evaluation.gate import Check, Decision, Verdict
 from evaluation.statistics import FEWEST_TOPICS
 
 _FEWEST_K_WITH_ORDER = 3
 
 
-def judge(observations: Observations, policy: CanaryPolicy) -> CanaryDecision:
-    """Judge a candidate beside the stable service; pure: the same observations give the same decision."""
-    checks = tuple(_checks(observations, policy))
+def judge(observations: Observations, policy: CanaryPolicy, gate: Decision | None = None) -> CanaryDecision:
+    """Judge a candidate beside the stable service; pure: the same observations give the same decision.
+
+    With the gate's decision, both must serve the bundles that it is about.
+    """
+    checks = tuple(_checks(observations, policy, gate))
     verdicts = {check.verdict for check in checks}
     stable, candidate = (summarize(observations, role, warmup=policy.warmup_queries) for role in Role)
     return CanaryDecision(
@@ -51,7 +54,7 @@ def judge(observations: Observations, policy: CanaryPolicy) -> CanaryDecision:
     )
 
 
-def _checks(observations: Observations, policy: CanaryPolicy) -> Iterator[Check]:
+def _checks(observations: Observations, policy: CanaryPolicy, gate: Decision | None) -> Iterator[Check]:
     stable, candidate = observations.stable.before, observations.candidate.before
     if isinstance(stable, Failure):
         yield make_check(
@@ -61,6 +64,8 @@ def _checks(observations: Observations, policy: CanaryPolicy) -> Iterator[Check]
     if isinstance(candidate, Failure):
         yield make_check("reachable", Verdict.FAIL, _silent(observations, Role.CANDIDATE))
         return
+    if gate is not None:
+        yield _judged_by_the_gate(stable, candidate, gate)
     yield from _ends_as_it_began(observations)
     yield from _index(observations, stable, candidate, policy)
     found = pairs.answered(observations.exchanges)
@@ -70,6 +75,19 @@ def _checks(observations: Observations, policy: CanaryPolicy) -> Iterator[Check]
     yield from _agreement(found, observations.k, policy)
     yield from _live_p_mrr(observations, policy)
     yield from _latency(observations, policy)
+
+
+def _judged_by_the_gate(stable: ServiceFacts, candidate: ServiceFacts, gate: Decision) -> Check:
+    """Require that what is served is what was judged: a decision about other bundles says nothing of these."""
+    served = (
+        (Role.CANDIDATE, candidate.model_sha, gate.candidate_digest, Verdict.FAIL),
+        (Role.STABLE, stable.model_sha, gate.champion_digest, Verdict.INCONCLUSIVE),
+    )
+    for role, found, expected, verdict in served:
+        if found != expected:
+            reason = f"the {role} service serves bundle {found[:12]}, the gate's decision is about {expected[:12]}"
+            return make_check("gate", verdict, reason)
+    return make_check("gate", Verdict.PASS, "both services serve the bundles that the gate's decision is about")
 
 
 def _silent(observations: Observations, role: Role) -> str:

@@ -86,6 +86,11 @@ def test_an_address_that_is_none_is_refused(queries: Path, position: int) -> Non
     assert "give one like http://host:8080" in _refusal(_run(urls[0], urls[1], queries))
 
 
+def test_a_decision_of_the_gate_that_is_not_there_is_refused(queries: Path, tmp_path: Path) -> None:
+    line = _refusal(_run(NOWHERE, NOWHERE, queries, "--decision", tmp_path / "decision.json"))
+    assert "make one with `infembed gate`" in line
+
+
 def test_a_policy_with_an_unknown_key_is_refused(queries: Path, policy: Path) -> None:
     policy.write_text("overlap_flor = 0.5\n")
     assert "overlap_flor" in _refusal(_run(NOWHERE, NOWHERE, queries, "--policy", policy))

@@ -10,7 +10,7 @@ from evaluation.canary.decision import CanaryDecision
 from evaluation.canary.judging import judge
 from evaluation.canary.observations import FailureKind, Outcome, Stop, Visit
 from evaluation.canary.policy import CanaryPolicy
-from evaluation.gate import Check, Verdict
+from evaluation.gate import Check, Decision, Verdict
 from tests.evaluation.canary.observed import (
     DOCUMENTS,
     OTHERS,
@@ -52,6 +52,16 @@ def test_identical_services_pass() -> None:
         "latency p50",
         "latency p95",
     }
+
+
+@pytest.mark.parametrize(
+    ("champion", "candidate", "verdict"),
+    [("a", "a", Verdict.PASS), ("a", "b", Verdict.FAIL), ("b", "a", Verdict.INCONCLUSIVE)],
+)
+def test_a_decision_of_the_gate_must_be_about_what_is_served(champion: str, candidate: str, verdict: Verdict) -> None:
+    gate = Decision.model_construct(champion_digest=champion * 64, candidate_digest=candidate * 64)
+    decision = judge(observations(), POLICY, gate)
+    assert (_check(decision, "gate").verdict, decision.verdict) == (verdict, verdict)
 
 
 def test_the_same_observations_give_the_same_decision() -> None:
