@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from infembed.errors import BadConfigError
+from service import garbage
 from service.loading import Loaded
 from service.protocol import BoundedProtocol, Limits
 from service.settings import Settings
@@ -64,6 +65,7 @@ class _Server(uvicorn.Server):
         releases = self._application.state.releases
         try:
             await releases.started
+            garbage.set_aside()
             if not self._application.state.life.is_draining:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
                 self._on_ready(releases.current.loaded)
