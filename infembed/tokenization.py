@@ -154,7 +154,7 @@ class BundleTokenizer:
 
     def _joins(self, item: TextInput) -> bool:
         """Whether an input's instruction is in one sequence with its text, at the end, where it would be cut first."""
-        has_instruction = item.input_type is InputType.QUERY and bool((item.instruction or "").strip())
+        has_instruction = item.input_type is InputType.QUERY and has_words(item.instruction or "")
         return has_instruction and self._manifest.fusion is Fusion.CONCAT
 
     def _limit(self, input_type: InputType) -> int:

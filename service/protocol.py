@@ -37,7 +37,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._limits.max_connections:
+        if len(self.connections) > self._limits.max_connections and not self._end_longest_idle():
             message = f"{self._limits.max_connections} connections are open, no more are taken; try again later"
             self._refuse("503 Service Unavailable", "Overloaded", message)
             return
@@ -78,6 +78,23 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as all errors are answered."""
         self._refuse("400 Bad Request", "Validation", f"this is not HTTP/1.1: {msg}")
+
+    def _end_longest_idle(self) -> bool:
+        """Close the connection that has waited longest for its next request; false if none waits for one.
+
+        One whose answer is not read yet stays: it would hold its place until it was.
+        """
+        idle = {
+            one: timer.when()
+            for one in self.connections
+            if isinstance(one, BoundedProtocol)
+            and (timer := one.timeout_keep_alive_task) is not None
+            and not one.transport.is_closing()
+            and not one.transport.get_write_buffer_size()
+        }
+        if idle:
+            min(idle, key=idle.__getitem__).transport.close()
+        return bool(idle)
 
     def _begin_head(self) -> None:
         self._end_head()

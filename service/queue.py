@@ -261,6 +261,11 @@ async def time_limit(timeout_s: float) -> AsyncIterator[None]:
     except TimeoutError as error:
         if isinstance(error, DeadlineExceededError):
             raise
-        raise DeadlineExceededError(
-            f"the request took longer than {timeout_s:g} s; send fewer inputs at once, or try again later"
-        ) from None
+        raise too_late(timeout_s) from None
+
+
+def too_late(timeout_s: float) -> DeadlineExceededError:
+    """Say that a request's time has run out."""
+    return DeadlineExceededError(
+        f"the request took longer than {timeout_s:g} s; send fewer inputs at once, or try again later"
+    )

@@ -6,7 +6,6 @@ release ends when its last request has: then its queue is drained, its collectio
 
 import asyncio
 import ctypes
-import gc
 import logging
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infembed import version
 from infembed.errors import InfEmbedError, RefusedReloadError, UnavailableError
+from service import garbage
 from service.collections import Catalogue, close_collections
 from service.loading import Load, Loaded
 from service.metrics import Metrics, Outcome
@@ -280,6 +280,6 @@ def _is_same(new: Loaded, old: Loaded) -> bool:
 
 def _free_memory() -> None:
     """Collect what refers to itself in circles, and hand free pages back to the system."""
-    gc.collect()
+    garbage.collect()
     with suppress(OSError, AttributeError):  # a C library without it keeps the pages for later
         ctypes.CDLL(None).malloc_trim(0)

@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from infembed.errors import BadConfigError
+from service import garbage
 from service.loading import Loaded
 from service.protocol import BoundedProtocol, Limits
 from service.settings import Settings
@@ -23,6 +24,9 @@ from service.tls import certificate_of
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 2048
+_KEEP_ALIVE_S = 75
+"""Longer than clients and balancers keep an idle connection (httpx 5 s, aiohttp 15 s, nginx and AWS 60 s): the one that
+sends must be the first to close, or a request meets a closed connection, which a balancer makes a 502."""
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -64,6 +68,7 @@ class _Server(uvicorn.Server):
         releases = self._application.state.releases
         try:
             await releases.started
+            garbage.set_aside()
             if not self._application.state.life.is_draining:
                 asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._hang_up)
                 self._on_ready(releases.current.loaded)
@@ -109,6 +114,7 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: 
         log_config=None,
         access_log=False,
         server_header=False,
+        timeout_keep_alive=_KEEP_ALIVE_S,
         timeout_graceful_shutdown=math.ceil(settings.drain_timeout_s),
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,

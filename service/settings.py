@@ -110,7 +110,8 @@ class Settings(Config):
     max_connections: int = Field(
         default=1024,
         ge=1,
-        description="Connections that may be open; one more gets 503. Raising it costs memory for each.",
+        description="Connections that may be open; one more takes the place of the one that has been idle longest, or "
+        "gets 503 if none is. Raising it costs memory for each.",
     )
     max_client_batch: int = Field(default=2048, ge=1, description="Inputs of one request; more are refused.")
     max_body_bytes: int = Field(default=8_388_608, ge=1024, description="Size of a request body; more is a 413.")

@@ -5,9 +5,9 @@ Nothing here knows what is served.
 
 import asyncio
 import logging
+import random
 import re
 import time
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -267,7 +267,7 @@ def _request_id(scope: Scope) -> str:
             text = value.decode("latin-1")
             if _REQUEST_ID.fullmatch(text):
                 return str(text)
-    return uuid.uuid4().hex
+    return f"{random.getrandbits(128):032x}"
 
 
 def _declared_length(scope: Scope) -> int:

@@ -14,6 +14,7 @@ from pydantic import ConfigDict, ValidationError
 from evaluation.canary.observations import Answer, Failure, FailureKind, Hit, Outcome, ServiceFacts
 from evaluation.canary.questions import Search
 from infembed import version
+from infembed.api_key import authorization
 from infembed.config import Config, explain
 from infembed.errors import BadInputError
 
@@ -75,8 +76,7 @@ class ServiceClient:
             timeout=timeout_s,
             transport=transport,
             limits=httpx2.Limits(keepalive_expiry=_KEEP_ALIVE_S),
-            headers={"user-agent": f"infembed-canary/{version()}"}
-            | ({"authorization": f"Bearer {api_key}"} if api_key else {}),
+            headers={"user-agent": f"infembed-canary/{version()}"} | authorization(api_key),
         )
 
     def __enter__(self) -> Self:

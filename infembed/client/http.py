@@ -13,6 +13,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar, cast, get_args
 import httpx2
 
 from infembed import version
+from infembed.api_key import authorization
 from infembed.client import operations
 from infembed.client.operations import Operation, Reply
 from infembed.client.patience import Patience, Send
@@ -160,9 +161,7 @@ class AsyncClient:
 
 
 def _options(url: str, api_key: str | None) -> dict[str, Any]:
-    headers = {"user-agent": f"infembed/{version()}", "accept": "application/json"}
-    if api_key is not None:
-        headers["authorization"] = f"Bearer {api_key}"
+    headers = {"user-agent": f"infembed/{version()}", "accept": "application/json"} | authorization(api_key)
     return {"base_url": _address(url), "headers": headers, "limits": httpx2.Limits(keepalive_expiry=_KEEP_ALIVE_S)}
 
 

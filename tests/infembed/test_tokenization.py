@@ -81,7 +81,7 @@ def test_concat_says_that_a_long_query_cost_its_instruction_the_end(tmp_path: Pa
     with pytest.raises(InputTooLongError, match="input 0 with its instruction has 65 tokens, the model takes 64"):
         tokenizer.tokenize([long], truncate=False)
     with pytest.raises(InputTooLongError, match="input 0 has 72 tokens, the model takes 64"):
-        tokenizer.tokenize([TextInput("bread " * 70, InputType.QUERY)], truncate=False)
+        tokenizer.tokenize([TextInput("bread " * 70, InputType.QUERY, "\u200b")], truncate=False)
 
 
 @pytest.mark.parametrize("text", ["\u0000", "\u200b\u200d", "\u0301", "\u00a0"])

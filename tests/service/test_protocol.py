@@ -122,6 +122,28 @@ def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
     _with_server(Limits(max_connections=2, head_timeout_s=10), test)
 
 
+def test_a_connection_beyond_the_limit_takes_the_place_of_the_one_that_is_idle_longest() -> None:
+    request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+
+    async def test(port: int) -> None:
+        streams = []
+        for _ in range(2):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(request)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+            streams.append((reader, writer))
+        (first, _), (second, kept) = streams
+        newest, writer = await asyncio.open_connection("127.0.0.1", port)
+        assert await first.read() == b""
+        for reader, asking in ((newest, writer), (second, kept)):
+            asking.write(request)
+            assert (await reader.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        for _, each in (*streams, (newest, writer)):
+            each.close()
+
+    _with_server(Limits(max_connections=2, head_timeout_s=10), test)
+
+
 async def _flooding_app(scope: Scope, receive: Receive, send: Send) -> None:
     body = b"x" * 20_000_000
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(body))]})

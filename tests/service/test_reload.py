@@ -1,5 +1,6 @@
 """Model and index are swapped while requests run: none fails, none sees half of each, the old one goes."""
 
+import gc
 import json
 import shutil
 import threading
@@ -15,6 +16,7 @@ from index.build import build_collection
 from infembed.encoder import OnnxEncoder, StatesOf
 from infembed.tokenization import TokenizedInput
 from infembed.vectors import FloatArray
+from service import garbage
 from service.app import create_app
 from service.loading import Loaded, load
 from service.settings import Settings
@@ -112,6 +114,30 @@ def test_the_old_models_memory_is_released(tmp_path: Path, releases: Path) -> No
         site.reload()
         site.reload()  # begins once the old release has ended
         assert old() is None
+
+
+def test_memory_is_released_that_was_set_aside_from_the_collector(tmp_path: Path, releases: Path) -> None:
+    root = tmp_path / "own"
+    shutil.copytree(releases / "first", root / "first")
+    shutil.copytree(releases / "second", root / "second")
+    site = Site(tmp_path / "site", root)
+    first = site.app.state.releases.current.loaded
+    model, index = weakref.ref(first.encoder), weakref.ref(first.collections[0])
+    del first
+    with site.client:
+        site.client.post("/search", json={"query": "bread 1"})
+        garbage.set_aside()
+        try:
+            _build_index(root / "first", "oven")
+            site.reload()
+            site.reload()  # begins once the old release has ended
+            assert index() is None
+            site.point("second")
+            site.reload()
+            site.reload()
+            assert model() is None
+        finally:
+            gc.unfreeze()
 
 
 def test_a_new_index_generation_is_picked_up_with_the_model_kept(tmp_path: Path, releases: Path) -> None:

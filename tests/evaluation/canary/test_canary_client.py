@@ -222,3 +222,9 @@ def test_a_key_goes_with_every_request_and_into_no_message() -> None:
         failures = [client.facts(until=1e9), client.search(Search("bread", None), k=3, collection=None, until=1e9)]
     assert seen == ["Bearer secret", "Bearer secret"]
     assert "secret" not in str(failures)
+
+
+def test_a_key_that_fits_no_header_is_refused_and_not_shown() -> None:
+    with pytest.raises(BadInputError, match="the API key has characters that no key has") as refused:
+        ServiceClient("http://service", timeout_s=1, api_key="se\ncret")
+    assert "cret" not in str(refused.value)
