@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--only", help="names of variants, separated by semicolons")
     parser.add_argument("--max-steps", type=int, help="train every variant for so many steps instead of the file's")
     parser.add_argument("--suites", choices=("dev", "test"), default="dev")
+    parser.add_argument("--suite", action="append", choices=TEST, help="of test, this one alone; again for more")
     parser.add_argument("--picture", type=Path, help="draw the means of all variants here, as SVG")
     parser.add_argument("--work", type=Path, default=Path(".cache/ablations"))
     arguments = parser.parse_args()
@@ -56,7 +57,11 @@ def main() -> None:
     names = arguments.only.split(";") if arguments.only else list(every)
     if unknown := [name for name in names if name not in every]:
         parser.error(f"no variant {', '.join(unknown)}; there are {', '.join(every)}")
-    suites = dev_suites(config) if arguments.suites == "dev" else [find_suite(s, data=arguments.data) for s in TEST]
+    suites = (
+        dev_suites(config)
+        if arguments.suites == "dev"
+        else [find_suite(s, data=arguments.data) for s in arguments.suite or TEST]
+    )
     if arguments.max_steps:
         config = with_steps(config, arguments.max_steps)
     reports = {
