@@ -1,6 +1,6 @@
 -- A client for wrk: posts the lines of a file in turn, then prints what came back as one line of JSON.
 --
---   wrk -t1 -c16 -d5s -s benchmarks/load.lua http://127.0.0.1:8080/embeddings -- BODIES CONNECTIONS
+--   wrk -t1 -c16 -d5s -s benchmarks/wrk.lua http://127.0.0.1:8080/embeddings -- BODIES CONNECTIONS
 --
 -- Rates are counted over whole turns: from the first request until every connection has had the same number of answers on
 -- average. Without that, a server that answers all of its connections together would be charged for a turn cut off.

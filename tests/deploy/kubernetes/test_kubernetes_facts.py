@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.deploy.kubernetes import facts
-from tests.deploy.kubernetes.rendered import OVERLAYS, ROOT, Object, named, of_kind, render
+from tests.deploy.kubernetes.rendered import OVERLAYS, Object, named, of_kind, render
 
 Check = Callable[[list[Object]], Iterator[str]]
 Spoil = Callable[[list[Object]], object]
@@ -156,16 +156,9 @@ SPOILT: list[tuple[Check, str, Spoil]] = [
 ]
 
 
-def _skip_without_targets(check: Check) -> None:
-    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
-    if check is facts.images_are_built_here and " AS jobs\n" not in dockerfile:
-        pytest.skip("this Dockerfile has no targets cpu, gpu and jobs yet")
-
-
 @pytest.mark.parametrize("check", facts.ALL, ids=lambda check: check.__name__)
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_what_an_overlay_names_exists(overlay: str, check: Check) -> None:
-    _skip_without_targets(check)
     assert list(check(render(overlay))) == []
 
 
@@ -174,7 +167,6 @@ def test_what_an_overlay_names_exists(overlay: str, check: Check) -> None:
     [pytest.param(check, spoil, id=f"{check.__name__}: {how}") for check, how, spoil in SPOILT],
 )
 def test_a_check_notices_what_does_not_exist(check: Check, spoil: Spoil) -> None:
-    _skip_without_targets(check)
     objects = render("canary")
     before = list(check(objects))
     spoil(objects)
