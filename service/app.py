@@ -1,25 +1,24 @@
 """Wire the service together. Importing this loads no model and opens no socket."""
 
 import logging
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Callable, Collection, Iterable
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import cache, partial
 from typing import Any
 
-from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI, Request, Response
 from fastapi.openapi.utils import get_openapi
-from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute
 
 from infembed import version
-from infembed.errors import InfEmbedError
 from service.admin import admin_routes
 from service.collections import Catalogue, SearchedCollection
+from service.dispatch import ANSWERED_ERRORS, Dispatch
 from service.documentation import documentation_routes
 from service.embed import embed_routes
-from service.errors import Problem, body_of, http_problem, problem_of, validation_problem
+from service.errors import body_of, problem_of
 from service.gate import HEALTH, METRICS, PAGES, Gate, needed_scope
 from service.keys import Keyring
 from service.loading import Load, Loaded, load
@@ -91,8 +90,8 @@ def create_app(
     app.include_router(admin_routes(releases))
     app.include_router(documentation_routes(cache(partial(_describe, app, releases, settings))))
     app.router.default = releases
+    app.add_middleware(Dispatch, releases=releases, answer_error=_handle_errors(app, metrics))
     _wrap(app, settings, metrics=metrics, life=life, tracing=tracing)
-    _handle_errors(app, metrics)
     return app
 
 
@@ -107,33 +106,29 @@ def _make_release(
     bundle = loaded.encoder.bundle
     manifest = bundle.manifest
 
-    def make_routes(pipeline: Pipeline, catalogue: Catalogue) -> APIRouter:
-        router = APIRouter()
-        router.include_router(embed_routes(pipeline, settings, widths=manifest.widths))
-        router.include_router(search_routes(pipeline, catalogue, metrics, settings))
-        router.include_router(
-            openai_routes(
-                pipeline,
-                settings,
-                model=manifest.name,
-                widths=manifest.widths,
-                max_tokens=manifest.max_tokens.document,
-                created=int(datetime.now(UTC).timestamp()),
-            )
+    def make_routes(pipeline: Pipeline, catalogue: Catalogue) -> list[BaseRoute]:
+        openai = openai_routes(
+            pipeline,
+            settings,
+            model=manifest.name,
+            widths=manifest.widths,
+            max_tokens=manifest.max_tokens.document,
+            created=int(datetime.now(UTC).timestamp()),
         )
-        router.include_router(operations_routes(pipeline, catalogue, settings, bundle=bundle, probes=probes, life=life))
-        return router
+        return [
+            *embed_routes(pipeline, settings, widths=manifest.widths).routes,
+            *search_routes(pipeline, catalogue, metrics, settings).routes,
+            *openai.routes,
+            *operations_routes(pipeline, catalogue, settings, bundle=bundle, probes=probes, life=life).routes,
+        ]
 
     return Release(loaded, pipeline, catalogue, make_routes, probe_shift=probe_shift(probes))
 
 
 def _describe(app: FastAPI, releases: Releases, settings: Settings) -> dict[str, Any]:
     """Write the OpenAPI description; every release has the same routes."""
-    current = releases.current.app
-    assert isinstance(current, APIRouter)
-    schema = get_openapi(
-        title=_TITLE, version=version(), description=_DESCRIPTION, routes=[*current.routes, *app.routes]
-    )
+    routes = [*releases.current.routes, *app.routes]
+    schema = get_openapi(title=_TITLE, version=version(), description=_DESCRIPTION, routes=routes)
     if settings.keys:
         _describe_keys(schema, _open_paths(settings))
     return schema
@@ -155,7 +150,7 @@ def _open_paths(settings: Settings) -> frozenset[str]:
 
 
 def _wrap(app: FastAPI, settings: Settings, *, metrics: Metrics, life: Life, tracing: Tracing | None) -> None:
-    """Put the layers around the application, innermost first."""
+    """Put the layers around application and dispatch, innermost first."""
     app.add_middleware(
         Gate,
         keyring=Keyring(settings.keys),
@@ -183,23 +178,20 @@ def _wrap(app: FastAPI, settings: Settings, *, metrics: Metrics, life: Life, tra
     )
 
 
-def _handle_errors(app: FastAPI, metrics: Metrics) -> None:
-    def answer(request: Request, problem: Problem) -> Response:
-        metrics.error(problem.error_type)
-        return json_response(body_of(problem, request.url.path), status=problem.status, headers=problem.headers)
+def _handle_errors(app: FastAPI, metrics: Metrics) -> Callable[[Request, Exception], Response]:
+    """Have errors answered in the shape of their route; returns what does it."""
 
-    @app.exception_handler(InfEmbedError)
-    async def ours(request: Request, error: InfEmbedError) -> Response:
-        problem = problem_of(error)
+    def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error, request.method, request.url.path)
         if problem.status == 500:
             fields = {"request_id": request.state.request_id}
             _log.error("a request failed", exc_info=error, extra={"fields": fields})
-        return answer(request, problem)
+        metrics.error(problem.error_type)
+        return json_response(body_of(problem, request.url.path), status=problem.status, headers=problem.headers)
 
-    @app.exception_handler(RequestValidationError)
-    async def invalid(request: Request, error: RequestValidationError) -> Response:
-        return answer(request, validation_problem(error.errors()))
+    async def handle(request: Request, error: Exception) -> Response:
+        return answer(request, error)
 
-    @app.exception_handler(HTTPException)
-    async def http(request: Request, error: HTTPException) -> Response:
-        return answer(request, http_problem(error, request.method, request.url.path))
+    for kind in ANSWERED_ERRORS:
+        app.add_exception_handler(kind, handle)
+    return answer

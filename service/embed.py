@@ -72,11 +72,12 @@ def embed_routes(pipeline: Pipeline, settings: Settings, *, widths: Sequence[int
         return json_response(scores, headers=embedded.headers())
 
     @router.post("/tokenize", response_model=list[list[TokenShown]], responses=documented(*WORK_ERRORS))
-    async def tokenize(request: TokenizeRequest) -> Response:
+    async def tokenize(request: TokenizeRequest, caller: CallerOf) -> Response:
         """Show the tokens of texts, whole: what /embed reads is the first of them."""
         refuse_prompt(request.prompt_name)
         items = make_inputs(request.inputs, instruction=None, input_type=None, max_inputs=settings.max_client_batch)
-        tokens = await pipeline.tokens([item.text for item in items], add_special_tokens=request.add_special_tokens)
+        texts = [item.text for item in items]
+        tokens = await pipeline.tokens(texts, caller=caller, add_special_tokens=request.add_special_tokens)
         return json_response(tokens)
 
     return router

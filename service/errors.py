@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
 from infembed import errors
@@ -53,8 +54,12 @@ _OPENAI_TYPES = {
 }
 
 
-def problem_of(error: Exception) -> Problem:
-    """Say what a client is told of an error."""
+def problem_of(error: Exception, method: str, path: str) -> Problem:
+    """Say what a client is told of an error that a request met."""
+    if isinstance(error, HTTPException):
+        return _http_problem(error, method, path)
+    if isinstance(error, RequestValidationError):
+        return _validation_problem(error.errors())
     for kind, status, error_type in _TABLE:
         if isinstance(error, kind):
             param = error.param if isinstance(error, errors.BadInputError) else None
@@ -63,7 +68,7 @@ def problem_of(error: Exception) -> Problem:
     return Problem(500, "Backend", INTERNAL_MESSAGE)
 
 
-def validation_problem(faults: Sequence[Mapping[str, Any]]) -> Problem:
+def _validation_problem(faults: Sequence[Mapping[str, Any]]) -> Problem:
     """Say in one sentence which fields are wrong, what was found and what is expected; `faults` are pydantic's."""
     problems = []
     fields = []
@@ -78,7 +83,7 @@ def validation_problem(faults: Sequence[Mapping[str, Any]]) -> Problem:
     return Problem(422, "Validation", "; ".join(problems), fields[0])
 
 
-def http_problem(error: HTTPException, method: str, path: str) -> Problem:
+def _http_problem(error: HTTPException, method: str, path: str) -> Problem:
     """Say what is wrong with a request that reached no handler of ours."""
     message = str(error.detail)
     if error.status_code == 404:

@@ -148,7 +148,7 @@ class Pipeline:
         """
         self._require_allowance(caller)
         started = time.perf_counter()
-        timeout_s = min(caller.timeout_s or math.inf, self._settings.request_timeout_s)
+        timeout_s = self._time_of(caller)
         tokenize = partial(
             self._encoder.tokenizer.tokenize, items, truncate=truncate, direction=direction, name_of=name_of
         )
@@ -181,8 +181,11 @@ class Pipeline:
             lane=lane,
         )
 
-    async def tokens(self, texts: Sequence[str], *, add_special_tokens: bool) -> list[list[Token]]:
-        """Show the tokens of texts; refuses more text than an answer could hold."""
+    async def tokens(
+        self, texts: Sequence[str], *, caller: Caller = _ANYBODY, add_special_tokens: bool
+    ) -> list[list[Token]]:
+        """Show the tokens of texts, which count to the caller; refuses more text than an answer could hold."""
+        self._require_allowance(caller)
         n_characters = sum(map(len, texts))
         if n_characters > _MOST_CHARACTERS_SHOWN:
             raise TooManyInputsError(
@@ -191,7 +194,10 @@ class Pipeline:
                 param="inputs",
             )
         show = partial(self._encoder.tokenizer.tokens, texts, add_special_tokens=add_special_tokens)
-        return await self._tokenize(show, n_characters)
+        async with time_limit(self._time_of(caller)):
+            shown = await self._tokenize(show, n_characters)
+        self._limits.charge(caller.client, sum(map(len, shown)))
+        return shown
 
     async def warm_up(self) -> None:
         """Run two full batches, the first allocates, the second tells how fast the model is; then take requests."""
@@ -208,6 +214,9 @@ class Pipeline:
         """Finish what was admitted, then stop the threads."""
         await self.queue.drain()
         await asyncio.to_thread(self._tokenizers.shutdown)  # a request whose client has gone may still be in there
+
+    def _time_of(self, caller: Caller) -> float:
+        return min(caller.timeout_s or math.inf, self._settings.request_timeout_s)
 
     def _require_allowance(self, caller: Caller) -> None:
         try:

@@ -11,7 +11,9 @@ from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, TypeVar, cast
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from fastapi import APIRouter
+from starlette.routing import BaseRoute
+from starlette.types import Receive, Scope, Send
 
 from infembed import version
 from infembed.errors import InfEmbedError, RefusedReloadError, UnavailableError
@@ -21,6 +23,7 @@ from service.loading import Load, Loaded
 from service.metrics import Metrics, Outcome
 from service.pipeline import Pipeline
 from service.queue import STILL_LOADING
+from service.routes import table_of
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -56,7 +59,7 @@ class Severable:
 
 
 class Release:
-    """What answers requests; `make_app` makes the router of all routes that need a model.
+    """What answers requests; `make_routes` makes all routes that need a model.
 
     `probe_shift` is how far a fixed instruction moves a fixed query.
     """
@@ -66,7 +69,7 @@ class Release:
         loaded: Loaded,
         pipeline: Pipeline,
         catalogue: Catalogue,
-        make_app: Callable[[Pipeline, Catalogue], ASGIApp],
+        make_routes: Callable[[Pipeline, Catalogue], list[BaseRoute]],
         *,
         probe_shift: float,
     ) -> None:
@@ -74,10 +77,17 @@ class Release:
         self.probe_shift = probe_shift
         self.pipeline = pipeline
         self._links = Severable(pipeline), Severable(catalogue)
-        self.app = make_app(cast("Pipeline", self._links[0]), cast("Catalogue", self._links[1]))
+        self.routes = make_routes(cast("Pipeline", self._links[0]), cast("Catalogue", self._links[1]))
+        self.table = table_of(self.routes)
+        self._router = APIRouter(routes=self.routes)
         self._n_running = 0
         self._is_idle = asyncio.Event()
         self._is_idle.set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, whatever its path."""
+        with self.serving():
+            await self._router(scope, receive, send)
 
     @contextmanager
     def serving(self) -> Iterator[None]:
@@ -128,6 +138,11 @@ class Releases:
             self._show(self._current)
 
     @property
+    def loaded(self) -> Release | None:
+        """What answers requests now; None until the first model is loaded."""
+        return self._current
+
+    @property
     def current(self) -> Release:
         """What answers requests now; UnavailableError until the first model is loaded."""
         if self._current is None:
@@ -135,9 +150,7 @@ class Releases:
         return self._current
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        release = self.current
-        with release.serving():
-            await release.app(scope, receive, send)
+        await self.current(scope, receive, send)
 
     def start(self) -> "asyncio.Task[None]":
         """Begin to load the first release if there is none, and to run its model before the first request."""

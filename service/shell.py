@@ -16,7 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.batching import Lane
-from service.errors import Problem, body_of, http_problem, problem_of, retry_headers
+from service.errors import Problem, body_of, problem_of, retry_headers
 from service.headers import LANE_HEADER, Header, secured
 from service.metrics import Metrics
 
@@ -149,11 +149,11 @@ class Shell:
         except asyncio.CancelledError:
             problem = None if hang_up.is_noticed else _SHUTTING_DOWN
         except HTTPException as error:
-            problem = http_problem(error, scope["method"], scope["path"])
+            problem = problem_of(error, scope["method"], scope["path"])
         except Exception as error:  # noqa: BLE001 - the outermost layer: nothing above knows the request
             fields = {"request_id": scope["state"]["request_id"]}
             _log.error("a request failed", exc_info=error, extra={"fields": fields})
-            problem = problem_of(error)
+            problem = problem_of(error, scope["method"], scope["path"])
         if problem is not None and answer.began_at is None:
             await self._answer(scope, answer, problem)
 

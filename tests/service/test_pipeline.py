@@ -10,10 +10,11 @@ from typing import Any
 
 import pytest
 
-from infembed.errors import TooManyInputsError
+from infembed.errors import DeadlineExceededError, TooManyInputsError
 from infembed.inputs import TextInput
-from infembed.tokenization import BundleTokenizer, TokenizedInput
+from infembed.tokenization import BundleTokenizer, Token, TokenizedInput
 from service.admission import Admission
+from service.callers import Caller
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.settings import Settings
@@ -35,6 +36,10 @@ class SlowTokenizer:
         self.is_entered.set()
         self.gate.wait(timeout=60)
         return self._real.tokenize(items, **options)
+
+    def tokens(self, texts: Sequence[str], **options: Any) -> list[list[Token]]:
+        self.gate.wait(timeout=60)
+        return self._real.tokens(texts, **options)
 
 
 class SlowlyReadEncoder(FaultyEncoder):
@@ -75,6 +80,29 @@ def test_a_request_refused_as_too_large_costs_its_client_no_allowance(
             patch.setattr(Admission, "admit", refuse)
             assert client.post("/embed", json={"inputs": "bread " * 20}).status_code == 422
         assert client.post("/embed", json={"inputs": "bread"}).status_code == 200
+
+
+def test_tokens_that_are_shown_count_to_their_client(tiny_bundle: Path) -> None:
+    client, _, _ = make_client(tiny_bundle, client_tokens_per_s=1)
+    with client:
+        assert client.post("/tokenize", json={"inputs": "bread " * 20}).status_code == 200
+        assert client.post("/tokenize", json={"inputs": "bread"}).status_code == 429
+
+
+def test_tokens_are_shown_in_time_or_not_at_all(tiny_bundle: Path) -> None:
+    async def ask() -> None:
+        encoder = SlowlyReadEncoder(tiny_bundle)
+        pipeline = Pipeline(encoder, Metrics(), Settings())
+        await pipeline.warm_up()
+        encoder.slow.gate.clear()
+        try:
+            await pipeline.tokens(["bread"], caller=Caller(timeout_s=0.05), add_special_tokens=True)
+        finally:
+            encoder.slow.gate.set()
+            await pipeline.drain()
+
+    with pytest.raises(DeadlineExceededError):
+        asyncio.run(ask())
 
 
 def test_one_short_text_is_tokenized_without_a_thread_and_all_else_in_one(tiny_bundle: Path) -> None:
