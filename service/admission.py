@@ -11,7 +11,9 @@ is full to its bound, so that without room for a slower batch each request would
 
 
 class TokenRate:
-    """Tokens per second over the last batches, each counting by the time it took.
+    """Tokens per second over the last batches, each counting by the time from the end of the one before to its own.
+
+    That is longer than the model ran where other work took the processor, and it is what those who wait will see.
 
     Batches of a few tokens are left out: their time is overhead and says nothing of how fast a backlog drains.
     """
@@ -46,17 +48,18 @@ class Admission:
         """Tokens waiting or being computed."""
         return sum(self._tokens.values())
 
-    def admit(self, n_tokens: int, lane: Lane, *, timeout_s: float) -> None:
-        """Take tokens in, or refuse at once what could not be finished in time."""
-        if lane is not Lane.URGENT:
-            self._require_time(n_tokens, lane, timeout_s)
+    def admit(self, n_tokens: int, lane: Lane) -> None:
+        """Take tokens in for which there is room."""
         self._tokens[lane] += n_tokens
 
     def release(self, n_tokens: int, lane: Lane) -> None:
         """Give back the tokens of an input that has been computed or dropped."""
         self._tokens[lane] -= n_tokens
 
-    def _require_time(self, n_tokens: int, lane: Lane, timeout_s: float) -> None:
+    def require_room(self, n_tokens: int, lane: Lane, *, timeout_s: float) -> None:
+        """Refuse at once what could not be finished in time; urgent inputs always have room."""
+        if lane is Lane.URGENT:
+            return
         alone = int(self.rate.per_s * timeout_s)
         if n_tokens > alone:
             raise TooManyInputsError(

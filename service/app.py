@@ -18,7 +18,7 @@ from service.collections import Catalogue, SearchedCollection
 from service.dispatch import ANSWERED_ERRORS, Dispatch
 from service.documentation import documentation_routes
 from service.embed import embed_routes
-from service.errors import body_of, problem_of
+from service.errors import problem_of
 from service.gate import HEALTH, METRICS, PAGES, Gate, needed_scope
 from service.keys import Keyring
 from service.loading import Load, Loaded, load
@@ -28,7 +28,7 @@ from service.openai import openai_routes
 from service.operations import Life, operations_routes, probe_shift, probe_vectors, process_routes
 from service.pipeline import Pipeline, ServedEncoder
 from service.release import Release, Releases
-from service.routes import json_response
+from service.routes import error_response
 from service.search import search_routes
 from service.settings import Settings
 from service.shell import Shell
@@ -187,7 +187,7 @@ def _handle_errors(app: FastAPI, metrics: Metrics) -> Callable[[Request, Excepti
             fields = {"request_id": request.state.request_id}
             _log.error("a request failed", exc_info=error, extra={"fields": fields})
         metrics.error(problem.error_type)
-        return json_response(body_of(problem, request.url.path), status=problem.status, headers=problem.headers)
+        return error_response(problem, request.url.path)
 
     async def handle(request: Request, error: Exception) -> Response:
         return answer(request, error)

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.errors import Problem, body_of
+from service.errors import Problem
 from service.keys import Keyring, KnownKey
 from service.keys import Scope as KeyScope
 from service.metrics import Metrics
-from service.routes import json_response
+from service.routes import error_response
 
 PAGES = frozenset({"/", "/docs", "/openapi.json"})
 """Show what the public source shows, so a browser may open them without a key."""
@@ -46,8 +46,7 @@ class Gate:
         while (await receive()).get("more_body", False):
             pass  # a client that is still writing would miss the answer; the shell bounds size and time
         self._metrics.error(problem.error_type)
-        answer = json_response(body_of(problem, scope["path"]), status=problem.status, headers=problem.headers)
-        await answer(scope, receive, send)
+        await error_response(problem, scope["path"])(scope, receive, send)
 
     def _problem(self, scope: Scope) -> Problem | None:
         headers: dict[bytes, bytes] = dict(scope["headers"])

@@ -36,7 +36,16 @@ class InstructionCache:
         self._max_bytes = max_bytes
         self._states: OrderedDict[TokenIds, FloatArray] = OrderedDict()
         self._n_bytes = 0
-        self._observe()
+        metrics.watch_instructions(self)
+
+    @property
+    def n_instructions(self) -> int:
+        return len(self._states)
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of what is remembered."""
+        return self._n_bytes
 
     def states_of(self, instructions: Iterable[TokenIds]) -> dict[TokenIds, FloatArray]:
         """Return the states of a batch's instructions; the unknown ones are computed together."""
@@ -53,7 +62,6 @@ class InstructionCache:
             for ids, state in computed.items():
                 self._keep(ids, state)
             found |= computed
-            self._observe()
         return found
 
     def costs(self, items: Sequence[TokenizedInput]) -> list[int]:
@@ -76,6 +84,3 @@ class InstructionCache:
             self._metrics.instruction_evicted()
         self._states[ids] = state
         self._n_bytes += state.nbytes
-
-    def _observe(self) -> None:
-        self._metrics.instruction_states(instructions=len(self._states), n_bytes=self._n_bytes)

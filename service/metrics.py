@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from datetime import datetime
 from enum import StrEnum
+from typing import Protocol
+from weakref import WeakSet
 
 from infembed.memory import available_memory_bytes
 from service.batching import Lane
@@ -74,11 +76,36 @@ class Outcome(StrEnum):
     UNCHANGED = "unchanged"
 
 
+class WatchedQueue(Protocol):
+    """What is read of a queue whenever metrics are."""
+
+    @property
+    def n_inputs(self) -> int: ...
+
+    @property
+    def n_tokens(self) -> int: ...
+
+    @property
+    def drained_per_s(self) -> float: ...
+
+
+class WatchedInstructions(Protocol):
+    """What is read of a cache of instructions whenever metrics are."""
+
+    @property
+    def n_instructions(self) -> int: ...
+
+    @property
+    def n_bytes(self) -> int: ...
+
+
 class Metrics:
     """What an application counts; two applications in a process share nothing."""
 
     def __init__(self) -> None:
         self._registry = MetricRegistry()
+        self._queues: WeakSet[WatchedQueue] = WeakSet()
+        self._caches: WeakSet[WatchedInstructions] = WeakSet()
         self._define_requests(self._registry)
         self._define_batches(self._registry)
         self._define_instructions(self._registry)
@@ -113,9 +140,13 @@ class Metrics:
         """Note that the model has just made a vector."""
         self._last_forward.set_to_current_time()
 
-    def queue(self, *, inputs: int, tokens: int) -> None:
-        self._queued_inputs.set(inputs)
-        self._queued_tokens.set(tokens)
+    def watch_queue(self, queue: WatchedQueue) -> None:
+        """Show a queue for as long as it lives; while models are swapped there are two."""
+        self._queues.add(queue)
+
+    def watch_instructions(self, cache: WatchedInstructions) -> None:
+        """Show a cache for as long as it lives."""
+        self._caches.add(cache)
 
     def dropped(self, reason: Dropped) -> None:
         self._dropped.labels(reason).inc()
@@ -126,16 +157,9 @@ class Metrics:
     def rate_limited(self) -> None:
         self._rate_limited.inc()
 
-    def drain_rate(self, tokens_per_s: float) -> None:
-        self._drain_rate.set(tokens_per_s)
-
     def instructions(self, *, hits: int, misses: int) -> None:
         self._lookups.labels(Lookup.HIT).inc(hits)
         self._lookups.labels(Lookup.MISS).inc(misses)
-
-    def instruction_states(self, *, instructions: int, n_bytes: int) -> None:
-        self._instructions_kept.set(instructions)
-        self._instruction_bytes.set(n_bytes)
 
     def instruction_evicted(self) -> None:
         self._evictions.inc()
@@ -216,6 +240,8 @@ class Metrics:
         self._queued_tokens = registry.gauge(
             "infembed_queue_tokens", "Tokens waiting or being computed, remembered instructions left out."
         )
+        self._queued_inputs.set_function(lambda: sum(queue.n_inputs for queue in self._queues))
+        self._queued_tokens.set_function(lambda: sum(queue.n_tokens for queue in self._queues))
         self._dropped = registry.counter(
             "infembed_dropped_inputs", "Inputs dropped before the model: `cancelled` or `expired`.", reason=Dropped
         )
@@ -230,6 +256,7 @@ class Metrics:
         self._drain_rate = registry.gauge(
             "infembed_drain_tokens_per_second", "Tokens computed per second of a backlog."
         )
+        self._drain_rate.set_function(lambda: max((queue.drained_per_s for queue in self._queues), default=0.0))
 
     def _define_instructions(self, registry: MetricRegistry) -> None:
         self._lookups = registry.counter(
@@ -242,6 +269,8 @@ class Metrics:
         self._instruction_bytes = registry.gauge(
             "infembed_instruction_cache_size_bytes", "Memory of remembered instructions."
         )
+        self._instructions_kept.set_function(lambda: sum(cache.n_instructions for cache in self._caches))
+        self._instruction_bytes.set_function(lambda: sum(cache.n_bytes for cache in self._caches))
         self._shift = registry.histogram(
             "infembed_instruction_query_shift_ratio",
             "1 - cosine between the query with and without its instruction, for explained and sampled searches.",

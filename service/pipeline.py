@@ -149,6 +149,8 @@ class Pipeline:
         self._require_allowance(caller)
         started = time.perf_counter()
         timeout_s = self._time_of(caller)
+        lane = Lane.BULK if len(items) > self._settings.bulk_inputs else Lane.INTERACTIVE
+        self.queue.require_room(len(items), lane, timeout_s=timeout_s)  # a token each at least: refusals are cheap
         tokenize = partial(
             self._encoder.tokenizer.tokenize, items, truncate=truncate, direction=direction, name_of=name_of
         )
@@ -161,7 +163,6 @@ class Pipeline:
         tokenize_s = time.perf_counter() - started
         if tokenize_s >= timeout_s:
             raise too_late(timeout_s)
-        lane = Lane.BULK if len(items) > self._settings.bulk_inputs else Lane.INTERACTIVE
         rows, times = await self._run(tokenized, caller, lane, timeout_s=timeout_s - tokenize_s)
         vectors = np.stack([row[:width] for row in rows])
         n_truncated = sum(item.is_truncated for item in tokenized)

@@ -2,12 +2,16 @@
 
 import asyncio
 import math
+from contextlib import suppress
+from functools import partial
 from typing import Any, NamedTuple
 
 import orjson
+from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from service.errors import retry_headers
+from service.errors import Problem, retry_headers
+from service.routes import error_response
 
 MOST_HEAD_BYTES = 65_536
 _LEAST_READ_BYTES = 65_536
@@ -18,18 +22,24 @@ class Limits(NamedTuple):
     """What one client may take before its request is even known."""
 
     max_connections: int
+    """As many again are told to come back, in the words of the route that they ask; what is beyond is closed."""
     head_timeout_s: float
     """Also the period in which a client must read on."""
     max_unread_bytes: int = 134_217_728
     """Of all answers that wait for their clients to read on."""
 
 
+Idle = dict["BoundedProtocol", None]
+"""The connections of a server that wait for their next request, longest first."""
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """Closes connections beyond the limit, heads too large or too slow, and answers that nobody takes."""
 
-    def __init__(self, *args: Any, limits: Limits, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: Limits, idle: "Idle", **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
+        self._idle = idle
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
@@ -37,16 +47,24 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > self._limits.max_connections and not self._end_longest_idle():
-            message = f"{self._limits.max_connections} connections are open, no more are taken; try again later"
-            self._refuse("503 Service Unavailable", "Overloaded", message)
-            return
+        most = self._limits.max_connections
+        if len(self.connections) > most and not self._end_longest_idle():
+            if len(self.connections) > 2 * most:
+                self._refuse("503 Service Unavailable", "Overloaded", _too_many(most))
+                return
+            self.app = partial(_refuse_surplus, limits=self._limits)
         self._begin_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
         self._end_reading()
+        self._idle.pop(self, None)
         super().connection_lost(exc)
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:
+            self._idle[self] = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -67,6 +85,7 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
+        self._idle.pop(self, None)
         super().data_received(data)
         if self._head_timer is None:
             return
@@ -84,17 +103,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
         One whose answer is not read yet stays: it would hold its place until it was.
         """
-        idle = {
-            one: timer.when()
-            for one in self.connections
-            if isinstance(one, BoundedProtocol)
-            and (timer := one.timeout_keep_alive_task) is not None
-            and not one.transport.is_closing()
-            and not one.transport.get_write_buffer_size()
-        }
-        if idle:
-            min(idle, key=idle.__getitem__).transport.close()
-        return bool(idle)
+        for one in self._idle:
+            if not one.transport.is_closing() and not one.transport.get_write_buffer_size():
+                del self._idle[one]
+                one.transport.close()
+                return True
+        return False
 
     def _begin_head(self) -> None:
         self._end_head()
@@ -155,3 +169,18 @@ class BoundedProtocol(HttpToolsProtocol):
         head += "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         self.transport.write(f"{head}connection: close\r\n\r\n".encode() + body)
         self.transport.close()
+
+
+async def _refuse_surplus(scope: Scope, receive: Receive, send: Send, *, limits: Limits) -> None:
+    """Answer the request of a connection too many; one that is closed unread would never see why."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(limits.head_timeout_s):
+            while (await receive()).get("more_body", False):
+                pass
+    message = _too_many(limits.max_connections)
+    problem = Problem(503, "Overloaded", message, None, {**retry_headers(1.0), "connection": "close"})
+    await error_response(problem, scope["path"])(scope, receive, send)
+
+
+def _too_many(most: int) -> str:
+    return f"{most} connections are open, no more are taken; try again later"

@@ -97,10 +97,23 @@ class BatchQueue:
         self._idle = asyncio.Event()
         self._idle.set()
         self.last_forward_at = float("-inf")
+        self._finished_at = float("-inf")
+        metrics.watch_queue(self)
 
     @property
-    def queued_tokens(self) -> int:
+    def n_inputs(self) -> int:
+        """Inputs waiting for a batch."""
+        return len(self._backlog)
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens waiting or being computed."""
         return self._admission.n_tokens
+
+    @property
+    def drained_per_s(self) -> float:
+        """Tokens computed per second of a backlog."""
+        return self._admission.rate.per_s
 
     def open(self) -> None:
         """Take requests from now on; until then only urgent inputs, such as those that warm the model up."""
@@ -117,7 +130,9 @@ class BatchQueue:
         when the model fails on one of them.
         """
         costs = self._costs(items)
-        self._admit(sum(costs), lane, timeout_s)
+        n_tokens = sum(costs)
+        self.require_room(n_tokens, lane, timeout_s=timeout_s)
+        self._admission.admit(n_tokens, lane)
         now = self._clock()
         loop = asyncio.get_running_loop()
         works = [
@@ -127,7 +142,6 @@ class BatchQueue:
         self._backlog.add(works, lane)
         self._idle.clear()
         self._start_batches()
-        self._observe()
         try:
             async with time_limit(timeout_s):
                 vectors = await asyncio.gather(*(work.future for work in works))
@@ -145,12 +159,13 @@ class BatchQueue:
         await self._idle.wait()
         self._thread.shutdown(wait=True)
 
-    def _admit(self, n_tokens: int, lane: Lane, timeout_s: float) -> None:
+    def require_room(self, n_tokens: int, lane: Lane, *, timeout_s: float) -> None:
+        """Refuse what `run` would refuse with so many tokens: for one look before tokens are counted."""
         is_refusing = self._stage is _Stage.DRAINING or (self._stage is _Stage.LOADING and lane is not Lane.URGENT)
         try:
             if is_refusing:
                 raise UnavailableError(_REFUSALS[self._stage], retry_after_s=1.0)
-            self._admission.admit(n_tokens, lane, timeout_s=timeout_s)
+            self._admission.require_room(n_tokens, lane, timeout_s=timeout_s)
         except OverloadedError:
             self._metrics.refused(lane)
             raise
@@ -191,7 +206,6 @@ class BatchQueue:
                 self._drop(work, reason)
         if not self._backlog and not self._running:
             self._idle.set()
-        self._observe()
 
     def _drop(self, work: _Work, reason: Dropped) -> None:
         self._admission.release(work.cost, work.lane)
@@ -238,18 +252,15 @@ class BatchQueue:
             else:
                 work.future.set_result(outcome)
         self._measure(batch, seconds)
-        self._observe()
 
     def _measure(self, batch: list[_Work], seconds: float) -> None:
         n_tokens = sum(work.cost for work in batch)
-        self._admission.rate.observe(n_tokens, seconds)
+        now = self._clock()
+        self._admission.rate.observe(n_tokens, now - max(self._finished_at, batch[0].started_at))
+        self._finished_at = now
         longest = max(work.size.text for work in batch)
         n_padding = longest * len(batch) - sum(work.size.text for work in batch)
         self._metrics.batch(rows=len(batch), tokens=n_tokens, padding=n_padding, seconds=seconds)
-
-    def _observe(self) -> None:
-        self._metrics.queue(inputs=len(self._backlog), tokens=self.queued_tokens)
-        self._metrics.drain_rate(self._admission.rate.per_s)
 
 
 @asynccontextmanager

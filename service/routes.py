@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute
 
 from service.answers import ErrorBody, OpenAIErrorBody
 from service.callers import caller_of
+from service.errors import Problem, body_of
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -125,6 +126,11 @@ def json_response(content: object, *, headers: Mapping[str, str] | None = None, 
     """Answer with JSON; NumPy arrays are written as they are."""
     body = orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
     return Response(body, status_code=status, headers=dict(headers or {}), media_type="application/json")
+
+
+def error_response(problem: Problem, path: str) -> Response:
+    """Tell a problem in the shape of its route."""
+    return json_response(body_of(problem, path), status=problem.status, headers=problem.headers)
 
 
 def documented(*statuses: int, openai: bool = False) -> dict[int | str, dict[str, Any]]:

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import logging
 import math
+import resource
 import signal
 import socket
 import time
@@ -24,6 +25,8 @@ from service.tls import certificate_of
 
 _log = logging.getLogger(__name__)
 _BACKLOG = 2048
+_OTHER_FILES = 256
+"""Model, index, logs: what is open besides connections."""
 _KEEP_ALIVE_S = 75
 """Longer than clients and balancers keep an idle connection (httpx 5 s, aiohttp 15 s, nginx and AWS 60 s): the one that
 sends must be the first to close, or a request meets a closed connection, which a balancer makes a 502."""
@@ -109,6 +112,7 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: 
         http=partial(  # type: ignore[arg-type]  # a class with its limits filled in
             BoundedProtocol,
             limits=Limits(max_connections=settings.max_connections, head_timeout_s=settings.body_timeout_s),
+            idle={},
         ),
         lifespan="on",
         log_config=None,
@@ -119,11 +123,26 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: 
         ssl_certfile=settings.tls_cert,
         ssl_keyfile=settings.tls_key,
     )
+    _allow_files(2 * settings.max_connections + _OTHER_FILES)
     server = _Server(config, app, settings, on_ready=on_ready)
     with _own_signals():
         server.run(sockets=[listener])
         if server.failure is not None:
             raise server.failure
+
+
+def _allow_files(n: int) -> None:
+    """Raise what this process may open, as far as it may itself: a shell's or systemd's 1,024 are too few."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = n if hard == resource.RLIM_INFINITY else min(n, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    if wanted < n:
+        _log.warning(
+            "only %d files may be open, %d are wanted for INFEMBED_MAX_CONNECTIONS; raise the limit (ulimit -Hn)",
+            wanted,
+            n,
+        )
 
 
 @contextmanager

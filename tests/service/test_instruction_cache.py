@@ -74,11 +74,14 @@ def test_the_least_recently_used_instruction_goes_first() -> None:
         assert line in text
 
 
-def test_a_new_models_cache_is_empty_though_the_old_ones_metrics_go_on() -> None:
+def test_a_new_models_cache_is_empty_and_both_are_counted_while_the_old_one_lives() -> None:
     encode, metrics = Instructions(), Metrics()
-    for _ in range(2):
-        _cache(encode, n_tokens=100, metrics=metrics).states_of([(1, 2)])
+    old, new = (_cache(encode, n_tokens=100, metrics=metrics) for _ in range(2))
+    for cache in (old, new):
+        cache.states_of([(1, 2)])
     assert encode.asked == [[(1, 2)]] * 2
+    assert b"infembed_instruction_cache_instructions 2.0" in metrics.render()
+    del old, cache
     assert b"infembed_instruction_cache_instructions 1.0" in metrics.render()
 
 

@@ -77,7 +77,7 @@ def test_a_request_refused_as_too_large_costs_its_client_no_allowance(
     client, _, _ = make_client(tiny_bundle, client_tokens_per_s=1)
     with client:
         with monkeypatch.context() as patch:
-            patch.setattr(Admission, "admit", refuse)
+            patch.setattr(Admission, "require_room", refuse)
             assert client.post("/embed", json={"inputs": "bread " * 20}).status_code == 422
         assert client.post("/embed", json={"inputs": "bread"}).status_code == 200
 

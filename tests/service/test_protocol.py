@@ -2,10 +2,11 @@ import asyncio
 import json
 from collections.abc import Awaitable, Callable
 
+import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.protocol import MOST_HEAD_BYTES, BoundedProtocol, Limits
+from service.protocol import MOST_HEAD_BYTES, BoundedProtocol, Idle, Limits
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -43,8 +44,9 @@ def _with_server(
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.load()
         state = uvicorn.server.ServerState()
+        idle: Idle = {}
         server = await asyncio.get_running_loop().create_server(
-            lambda: _Watched(config=config, server_state=state, app_state={}, limits=limits), "127.0.0.1", 0
+            lambda: _Watched(config=config, server_state=state, app_state={}, limits=limits, idle=idle), "127.0.0.1", 0
         )
         async with server:
             await test(server.sockets[0].getsockname()[1])
@@ -110,9 +112,28 @@ def test_a_connection_that_says_nothing_is_closed() -> None:
     _with_server(Limits(max_connections=2, head_timeout_s=0.05), test)
 
 
-def test_connections_beyond_the_limit_are_told_to_come_back() -> None:
+@pytest.mark.parametrize(
+    ("path", "shape"), [("/embed", {"error", "error_type"}), ("/v1/embeddings", {"message", "type", "param", "code"})]
+)
+def test_a_connection_beyond_the_limit_is_told_so_in_the_words_of_its_route(path: str, shape: set[str]) -> None:
     async def test(port: int) -> None:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        found = await _answer(port, f"POST {path} HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\n\r\n".encode(), b"read")
+        head, _, body = found.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 503")
+        assert b"retry-after: 1\r\nretry-after-ms: 1000\r\n" in head
+        assert b"connection: close" in head
+        told = json.loads(body)
+        assert (set(told["error"]) if isinstance(told["error"], dict) else set(told)) == shape
+        for _, writer in held:
+            writer.close()
+
+    _with_server(Limits(max_connections=2, head_timeout_s=10), test)
+
+
+def test_connections_beyond_twice_the_limit_are_closed_with_a_word() -> None:
+    async def test(port: int) -> None:
+        held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
         found = await _answer(port)
         assert found.startswith(b"HTTP/1.1 503")
         assert b"retry-after: 1\r\nretry-after-ms: 1000\r\n" in found

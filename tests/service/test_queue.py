@@ -92,9 +92,9 @@ def test_callers_that_wait_together_share_a_batch() -> None:
         model.gate.clear()
         queue = _queue(model)
         first = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2)]
-        await _until(lambda: queue.queued_tokens == 8)
+        await _until(lambda: queue.n_tokens == 8)
         rest = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (3, 4, 5)]
-        await _until(lambda: queue.queued_tokens == 20)
+        await _until(lambda: queue.n_tokens == 20)
         model.gate.set()
         await asyncio.gather(*first, *rest)
         assert model.batches == [[1], [2], [3, 4, 5]]
@@ -109,16 +109,16 @@ def test_a_cancelled_request_is_not_encoded() -> None:
         model.gate.clear()
         queue = _queue(model)
         running = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2)]
-        await _until(lambda: queue.queued_tokens == 8)
+        await _until(lambda: queue.n_tokens == 8)
         gone = asyncio.create_task(queue.run([_item(3)], timeout_s=5))
-        await _until(lambda: queue.queued_tokens == 12)
+        await _until(lambda: queue.n_tokens == 12)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
         model.gate.set()
         await asyncio.gather(*running)
         await queue.run([_item(4)], timeout_s=5)
         assert not any(3 in batch for batch in model.batches)
-        assert queue.queued_tokens == 0
+        assert queue.n_tokens == 0
         await queue.drain()
 
     _run(test)
@@ -130,9 +130,9 @@ def test_a_request_whose_time_ran_out_is_not_encoded() -> None:
         model.gate.clear()
         queue = _queue(model, clock=clock)
         running = [asyncio.create_task(queue.run([_item(n)], timeout_s=50)) for n in (1, 2)]
-        await _until(lambda: queue.queued_tokens == 8)
+        await _until(lambda: queue.n_tokens == 8)
         late = asyncio.create_task(queue.run([_item(3)], timeout_s=2))
-        await _until(lambda: queue.queued_tokens == 12)
+        await _until(lambda: queue.n_tokens == 12)
         clock.now += 3
         model.gate.set()
         with pytest.raises(DeadlineExceededError, match=r"waited 3.0 s"):
@@ -150,9 +150,9 @@ def test_a_caller_that_leaves_as_its_time_runs_out_holds_nobody_up() -> None:
         model.gate.clear()
         queue = _queue(model, clock=clock)
         running = [asyncio.create_task(queue.run([_item(n)], timeout_s=50)) for n in (1, 2)]
-        await _until(lambda: queue.queued_tokens == 8)
+        await _until(lambda: queue.n_tokens == 8)
         late = asyncio.create_task(queue.run([_item(3)], timeout_s=2))
-        await _until(lambda: queue.queued_tokens == 12)
+        await _until(lambda: queue.n_tokens == 12)
         clock.now += 3
         model.gate.set()
         queue._thread.submit(lambda: None).result()  # both batches have ended, and the loop will hear of it next
@@ -160,7 +160,7 @@ def test_a_caller_that_leaves_as_its_time_runs_out_holds_nobody_up() -> None:
         await asyncio.gather(*running)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], asyncio.CancelledError)
         await queue.run([_item(4)], timeout_s=5)
-        assert queue.queued_tokens == 0
+        assert queue.n_tokens == 0
         await queue.drain()
 
     _run(test)
@@ -174,7 +174,7 @@ def test_an_inference_thread_that_is_stopped_fails_its_batch_and_goes_on() -> No
         with pytest.raises(RuntimeError, match="stopped by SystemExit"):
             await queue.run([_item(1)], timeout_s=5)
         await queue.run([_item(2)], timeout_s=5)
-        assert queue.queued_tokens == 0
+        assert queue.n_tokens == 0
         await queue.drain()
 
     _run(test)
@@ -188,7 +188,7 @@ def test_a_poisoned_input_fails_alone(fault: float | Exception) -> None:
         queue = _queue(model)
         model.gate.clear()
         tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (8, 9, 1, 2, 3)]
-        await _until(lambda: queue.queued_tokens == 20)
+        await _until(lambda: queue.n_tokens == 20)
         model.gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         expected = RuntimeError if isinstance(fault, Exception) else NonFiniteError
@@ -204,7 +204,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
         model.gate.clear()
         queue = _queue(model, max_queued_tokens=10)
         task = asyncio.create_task(queue.run([_item(1), _item(2)], timeout_s=5))
-        await _until(lambda: queue.queued_tokens == 8)
+        await _until(lambda: queue.n_tokens == 8)
         with pytest.raises(
             OverloadedError, match="8 tokens of interactive requests are waiting and this request has 4"
         ) as caught:
@@ -227,7 +227,7 @@ def test_a_request_ends_at_its_deadline_though_a_batch_is_in_its_way() -> None:
             await queue.run([_item(1)], timeout_s=0.05)
         model.gate.set()
         await queue.drain()
-        assert queue.queued_tokens == 0
+        assert queue.n_tokens == 0
 
     _run(test)
 
@@ -238,9 +238,9 @@ def test_an_urgent_input_goes_ahead_of_those_that_wait() -> None:
         model.gate.clear()
         queue = _queue(model, max_batch_tokens=4)
         tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2, 3, 4)]
-        await _until(lambda: queue.queued_tokens == 16)
+        await _until(lambda: queue.n_tokens == 16)
         tasks.append(asyncio.create_task(queue.run([_item(9)], timeout_s=5, lane=Lane.URGENT)))
-        await _until(lambda: queue.queued_tokens == 20)
+        await _until(lambda: queue.n_tokens == 20)
         model.gate.set()
         await asyncio.gather(*tasks)
         assert model.batches == [[1], [2], [9], [3], [4]]
@@ -255,9 +255,9 @@ def test_bulk_that_waits_is_overtaken_by_a_single_query() -> None:
         model.gate.clear()
         queue = _queue(model)
         bulk = asyncio.create_task(queue.run([_item(n, length=20) for n in range(1, 7)], timeout_s=5, lane=Lane.BULK))
-        await _until(lambda: queue.queued_tokens == 120)
+        await _until(lambda: queue.n_tokens == 120)
         single = asyncio.create_task(queue.run([_item(9)], timeout_s=5))
-        await _until(lambda: queue.queued_tokens == 124)
+        await _until(lambda: queue.n_tokens == 124)
         model.gate.set()
         await asyncio.gather(bulk, single)
         assert model.batches == [[1, 2], [9], [3, 4], [5, 6]]
@@ -273,10 +273,10 @@ def test_inputs_that_nobody_waits_for_make_room_at_once() -> None:
         queue = _queue(model, max_queued_tokens=20, metrics=metrics)
         running = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2)]
         gone = asyncio.create_task(queue.run([_item(3), _item(4), _item(5)], timeout_s=5))
-        await _until(lambda: queue.queued_tokens == 20)
+        await _until(lambda: queue.n_tokens == 20)
         gone.cancel()
         await asyncio.gather(gone, return_exceptions=True)
-        assert queue.queued_tokens == 8
+        assert queue.n_tokens == 8
         assert b'infembed_dropped_inputs_total{reason="cancelled"} 3.0' in metrics.render()
         model.gate.set()
         await asyncio.gather(*running)
@@ -306,7 +306,7 @@ def test_a_failing_batch_is_halved_until_the_input_at_fault_is_alone() -> None:
         queue = _queue(model, max_batch_tokens=64)
         model.gate.clear()
         tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (98, 99, *range(1, 17))]
-        await _until(lambda: queue.queued_tokens == 72)
+        await _until(lambda: queue.n_tokens == 72)
         model.gate.set()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert [
@@ -355,7 +355,7 @@ def test_gauges_are_zero_once_everybody_hung_up() -> None:
         model.gate.clear()
         queue = _queue(model, metrics=metrics)
         tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in range(1, 6)]
-        await _until(lambda: queue.queued_tokens == 20)
+        await _until(lambda: queue.n_tokens == 20)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -373,7 +373,7 @@ def test_draining_finishes_what_was_admitted_and_refuses_the_rest() -> None:
         model.gate.clear()
         queue = _queue(model)
         tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=5)) for n in (1, 2, 3)]
-        await _until(lambda: queue.queued_tokens == 12)
+        await _until(lambda: queue.n_tokens == 12)
         draining = asyncio.create_task(queue.drain())
         await asyncio.sleep(0)
         with pytest.raises(UnavailableError):
