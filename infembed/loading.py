@@ -79,14 +79,26 @@ class LoadedGraphs:
 
 
 def load_graphs(
-    bundle: Bundle, precision: Precision, *, provider: Provider, footprint: Footprint, n_threads: int
+    bundle: Bundle,
+    precision: Precision,
+    *,
+    provider: Provider,
+    footprint: Footprint,
+    n_threads: int,
+    beside: LoadedGraphs | None = None,
 ) -> LoadedGraphs:
-    """Open the sessions of a bundle; `footprint` and `n_threads` concern the processor alone."""
+    """Open the sessions of a bundle; `footprint` and `n_threads` concern the processor alone.
+
+    Graphs that were loaded before, with other threads, share their weights and their instruction graph.
+    """
     if provider.on_gpu:
         return _on_gpu(bundle, precision, provider)
-    weights = map_weights(bundle.folder(precision))
+    weights = beside.weights if beside is not None and beside.weights else map_weights(bundle.folder(precision))
     graphs: dict[GraphName, Graph] = {}
     for name in sessions_to_open(bundle, footprint):
+        if beside is not None and name is GraphName.INSTRUCTION:
+            graphs[name] = beside.instruction
+            continue
         _require_layout(bundle.graph_path(name, precision))
         packs = footprint is Footprint.FAST or name is not GraphName.INSTRUCTION
         options = session_options(n_threads, initializers=weights.initializers, packs_matrices=packs)

@@ -98,13 +98,19 @@ class Backlog(Generic[W]):
         is_bulks_turn = self._served_before_bulk >= self.SHARE * self._budget
         return Lane.BULK if is_bulks_turn or not self._lanes[Lane.INTERACTIVE] else Lane.INTERACTIVE
 
-    def take(self, now: float) -> Batch[W]:
-        """Take out the next batch; it is empty when nothing waits, or nothing that still has time."""
+    def take(self, now: float, *, n_runs: int = 1, running_tokens: int = 0) -> Batch[W]:
+        """Take out the next batch; it is empty when nothing waits, or nothing that still has time.
+
+        Where `n_runs` batches run side by side, one gets its share of all that waits and runs, so that they stay alike:
+        one that took all that waits would leave the others to run on a text or two.
+        """
         lane = self.next_lane
         if lane is None:
             return Batch([], [])
         alive, expired = self._window(lane, now)
-        rows = fill_batch([work.size for work in alive], budget=self._budget)
+        sizes = [work.size for work in alive]
+        share = -(-(sum(size.total for size in sizes) + running_tokens) // n_runs)
+        rows = fill_batch(sizes, budget=min(self._budget, share))
         batch = Batch([alive[row] for row in rows], expired)
         for work in (*batch.works, *expired):
             del self._lanes[lane][work]

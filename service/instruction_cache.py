@@ -5,6 +5,8 @@ One cache belongs to one loaded model and dies with it, so that states of anothe
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from threading import Lock
 
 import numpy as np
 
@@ -17,8 +19,8 @@ from service.metrics import Metrics
 class InstructionCache:
     """Instruction states by token ids, least recently used out first, within a budget of bytes.
 
-    `states_of` belongs to the inference thread, the only one that computes: nothing is computed twice, and no lock is
-    needed. `costs` only asks what is there and may be called from anywhere.
+    Batches that run side by side ask at the same time: what one of them computes, the others wait for, so that nothing
+    is computed twice. `costs` only asks what is there.
 
     States are kept as they are. Half precision would move no embedding by more than 4e-5 and take half the memory, but
     widening an instruction for each batch costs about a sixth of the query that it belongs to (docs/serving.md).
@@ -36,6 +38,8 @@ class InstructionCache:
         self._max_bytes = max_bytes
         self._states: OrderedDict[TokenIds, FloatArray] = OrderedDict()
         self._n_bytes = 0
+        self._lock = Lock()
+        self._computing: dict[TokenIds, Future[FloatArray]] = {}
         metrics.watch_instructions(self)
 
     @property
@@ -50,19 +54,39 @@ class InstructionCache:
     def states_of(self, instructions: Iterable[TokenIds]) -> dict[TokenIds, FloatArray]:
         """Return the states of a batch's instructions; the unknown ones are computed together."""
         wanted = [ids for ids in dict.fromkeys(instructions) if ids]
+        mine: dict[TokenIds, Future[FloatArray]] = {}
+        others: dict[TokenIds, Future[FloatArray]] = {}
         found: dict[TokenIds, FloatArray] = {}
-        for ids in wanted:
-            if ids in self._states:
-                self._states.move_to_end(ids)
-                found[ids] = self._states[ids]
-        missing = [ids for ids in wanted if ids not in found]
-        self._metrics.instructions(hits=len(found), misses=len(missing))
-        if missing:
-            computed = self._encode(missing)
-            for ids, state in computed.items():
-                self._keep(ids, state)
-            found |= computed
-        return found
+        with self._lock:
+            for ids in wanted:
+                if ids in self._states:
+                    self._states.move_to_end(ids)
+                    found[ids] = self._states[ids]
+                elif ids in self._computing:
+                    others[ids] = self._computing[ids]
+                else:
+                    mine[ids] = self._computing[ids] = Future()
+        self._metrics.instructions(hits=len(wanted) - len(mine), misses=len(mine))
+        if mine:
+            found |= self._compute(mine)
+        return found | {ids: future.result() for ids, future in others.items()}
+
+    def _compute(self, futures: Mapping[TokenIds, Future[FloatArray]]) -> Mapping[TokenIds, FloatArray]:
+        """Compute states for this batch and for those that wait for them; all of them hear of an error."""
+        try:
+            computed = self._encode(futures)
+        except BaseException as error:
+            with self._lock:
+                for ids, future in futures.items():
+                    del self._computing[ids]
+                    future.set_exception(error)
+            raise
+        with self._lock:
+            for ids, future in futures.items():
+                self._keep(ids, computed[ids])
+                del self._computing[ids]
+                future.set_result(computed[ids])
+        return computed
 
     def costs(self, items: Sequence[TokenizedInput]) -> list[int]:
         """Count the tokens each input will have computed: an instruction that is known, or came before, adds none."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from infembed.artefacts import sha256_file
 from infembed.bundle import MANIFEST_FILE, Bundle
+from infembed.cpu import available_cpus
 from infembed.encoder import OnnxEncoder
 from infembed.signatures import verify_signature
 from service.collections import SearchedCollection, close_collections, open_collections
@@ -54,12 +55,14 @@ def describe(loaded: Loaded, settings: Settings) -> Iterator[str]:
 
 
 def _open(bundle: Bundle, settings: Settings) -> OnnxEncoder:
+    n_threads = settings.threads or available_cpus()
     return OnnxEncoder(
         bundle,
         precision=settings.precision,
-        n_threads=settings.threads,
+        n_threads=n_threads,
         provider=settings.provider,
         footprint=settings.footprint,
+        n_runs=min(settings.runs or n_threads, n_threads),
     )
 
 

@@ -97,7 +97,7 @@ def operations_routes(
     @router.get("/info", response_model=Info, responses=documented(*READ_ERRORS))
     async def info() -> Response:
         """Describe the model, its limits and the collections."""
-        return json_response(_facts(bundle, catalogue, settings, probes))
+        return json_response(_facts(bundle, catalogue, settings, pipeline.max_batch_tokens, probes))
 
     return router
 
@@ -107,7 +107,9 @@ def _unready(reason: str) -> Response:
     return json_response(content, status=503, headers=retry_headers(1.0))
 
 
-def _facts(bundle: Bundle, catalogue: Catalogue, settings: Settings, probes: FloatArray) -> dict[str, object]:
+def _facts(
+    bundle: Bundle, catalogue: Catalogue, settings: Settings, max_batch_tokens: int, probes: FloatArray
+) -> dict[str, object]:
     manifest = bundle.manifest
     return {
         "model_id": manifest.name,
@@ -117,7 +119,7 @@ def _facts(bundle: Bundle, catalogue: Catalogue, settings: Settings, probes: Flo
         "model_type": {"embedding": {"pooling": manifest.pooling}},
         "max_concurrent_requests": settings.max_queued_tokens,
         "max_input_length": manifest.max_tokens.document,
-        "max_batch_tokens": settings.max_batch_tokens,
+        "max_batch_tokens": max_batch_tokens,
         "max_client_batch_size": settings.max_client_batch,
         "auto_truncate": True,
         "version": version(),

@@ -34,6 +34,7 @@ _BODIES_IN_TOKENIZER = 4
 """Characters that may be on their way through the tokenizer, in largest bodies."""
 _SHORT_CHARACTERS = 512
 """A text of up to so many is tokenized on the event loop: in 0.1 ms or so, less than waking a thread takes."""
+_BATCH_TOKENS_ON_GPU = 4096
 _PROBE_TIMEOUT_S = 10.0
 _MOST_CHARACTERS_SHOWN = 262_144
 """Each token is shown in about 80 characters of JSON, and most are shorter than five characters of text."""
@@ -66,7 +67,15 @@ class ServedEncoder(Protocol):
     @property
     def tokenizer(self) -> Tokenizer: ...
 
-    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray: ...
+    @property
+    def n_runs(self) -> int: ...
+
+    @property
+    def most_run_tokens(self) -> int: ...
+
+    def encode(
+        self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None, is_alone: bool = True
+    ) -> FloatArray: ...
 
     def encode_instructions(self, instructions: Iterable[TokenIds]) -> Mapping[TokenIds, FloatArray]: ...
 
@@ -119,6 +128,7 @@ class Pipeline:
         self._tokenizers = ThreadPoolExecutor(_TOKENIZER_THREADS, thread_name_prefix="tokenize")
         self._tokenizing_characters = 0
         self._probe = encoder.tokenizer.tokenize([TextInput("ready?")])
+        self.max_batch_tokens = settings.max_batch_tokens or min(encoder.most_run_tokens, _BATCH_TOKENS_ON_GPU)
         self._limits = RateLimits(settings.client_tokens_per_s)
         instructions = InstructionCache(
             encoder.encode_instructions, metrics, max_bytes=settings.instruction_cache_bytes
@@ -127,7 +137,8 @@ class Pipeline:
             partial(encoder.encode, states_of=instructions.states_of),
             metrics,
             Admission(max_interactive_tokens=settings.max_queued_tokens, max_bulk_tokens=settings.max_bulk_tokens),
-            max_batch_tokens=settings.max_batch_tokens,
+            max_batch_tokens=self.max_batch_tokens,
+            n_threads=encoder.n_runs,
             costs=instructions.costs,
         )
 
@@ -201,10 +212,11 @@ class Pipeline:
         return shown
 
     async def warm_up(self) -> None:
-        """Run two full batches, the first allocates, the second tells how fast the model is; then take requests."""
+        """Run full batches, the first allocates, the second tells how fast the model is; then one alone, and open."""
         items = self._encoder.tokenizer.tokenize([TextInput("word " * _WARM_UP_WORDS)] * _WARM_UP_TEXTS)
         for _ in range(2):
             await self.queue.run(items, timeout_s=self._settings.request_timeout_s, lane=Lane.URGENT)
+        await self.probe()
         self.queue.open()
 
     async def probe(self) -> None:

@@ -1,9 +1,9 @@
-"""The batch queue: admits work by tokens, forms batches, runs them on one inference thread.
+"""The batch queue: admits work by tokens, forms batches, runs them on inference threads.
 
-Everything but the model runs on the event loop, so there are no locks. While a batch runs, the next one is already
-formed and waiting in the thread's queue (one batch is prefetched), unless it is bulk's turn: a single query that comes
-while the model runs goes before the next bulk batch. Work whose caller has gone or whose time has run out is dropped
-before it costs anything.
+Everything but the model runs on the event loop, so there are no locks. On several threads batches run side by side and
+share what waits. While all threads are busy, the next batch is already formed and waiting (one batch is prefetched),
+unless it is bulk's turn: a single query that comes meanwhile goes before the next bulk batch. Work whose caller has gone
+or whose time has run out is dropped before it costs anything.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,11 +24,14 @@ from service.admission import Admission
 from service.batching import Backlog, Lane, Size
 from service.metrics import Dropped, Metrics
 
-Encode = Callable[[Sequence[TokenizedInput]], FloatArray]
 Costs = Callable[[Sequence[TokenizedInput]], list[int]]
 Outcome = FloatArray | BaseException
 
-_IN_FLIGHT = 2
+
+class Encode(Protocol):
+    """Runs one batch, (B, D); `is_alone` says that no other is running."""
+
+    def __call__(self, items: Sequence[TokenizedInput], *, is_alone: bool) -> FloatArray: ...
 
 
 @dataclass(slots=True, eq=False)
@@ -82,6 +85,7 @@ class BatchQueue:
         admission: Admission,
         *,
         max_batch_tokens: int,
+        n_threads: int = 1,
         costs: Costs = _costs_everything,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -92,7 +96,9 @@ class BatchQueue:
         self._clock = clock
         self._backlog = Backlog[_Work](budget=max_batch_tokens)
         self._running = 0
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="inference")
+        self._running_tokens = 0
+        self._n_threads = n_threads
+        self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="inference")
         self._stage = _Stage.LOADING
         self._idle = asyncio.Event()
         self._idle.set()
@@ -154,10 +160,10 @@ class BatchQueue:
         return vectors, QueueTimes(last_start - now, self._clock() - last_start)
 
     async def drain(self) -> None:
-        """Refuse new work, let the queued work finish, stop the thread."""
+        """Refuse new work, let the queued work finish, stop the threads."""
         self._stage = _Stage.DRAINING
         await self._idle.wait()
-        self._thread.shutdown(wait=True)
+        self._threads.shutdown(wait=True)
 
     def require_room(self, n_tokens: int, lane: Lane, *, timeout_s: float) -> None:
         """Refuse what `run` would refuse with so many tokens: for one look before tokens are counted."""
@@ -172,18 +178,21 @@ class BatchQueue:
 
     def _start_batches(self) -> None:
         loop = asyncio.get_running_loop()
-        while self._running < _IN_FLIGHT and (lane := self._backlog.next_lane):
-            if lane is Lane.BULK and self._running:
+        in_flight = self._n_threads + 1
+        while self._running < in_flight and (lane := self._backlog.next_lane):
+            if lane is Lane.BULK and self._running >= self._n_threads:
                 break
             now = self._clock()
-            batch = self._backlog.take(now)
+            batch = self._backlog.take(now, n_runs=self._n_threads, running_tokens=self._running_tokens)
             for work in batch.expired:
                 self._expire(work, now)
             if batch.works:
                 for work in batch.works:
                     work.started_at = now
+                is_alone = not self._running and not self._backlog
                 self._running += 1
-                self._thread.submit(self._run_batch, batch.works, loop)
+                self._running_tokens += _size(batch.works)
+                self._threads.submit(self._run_batch, batch.works, loop, is_alone=is_alone)
         if not self._backlog and not self._running:
             self._idle.set()
 
@@ -211,24 +220,25 @@ class BatchQueue:
         self._admission.release(work.cost, work.lane)
         self._metrics.dropped(reason)
 
-    def _run_batch(self, batch: list[_Work], loop: asyncio.AbstractEventLoop) -> None:
-        """Run on the inference thread."""
+    def _run_batch(self, batch: list[_Work], loop: asyncio.AbstractEventLoop, *, is_alone: bool) -> None:
+        """Run on an inference thread."""
         started = self._clock()
         try:
-            outcomes = self._outcomes([work.item for work in batch])
+            outcomes = self._outcomes([work.item for work in batch], is_alone=is_alone)
         except BaseException as error:  # noqa: BLE001 - an end that nobody hears of leaves its callers waiting
             outcomes = [RuntimeError(f"the inference thread was stopped by {error!r}")] * len(batch)
         loop.call_soon_threadsafe(self._finish, batch, outcomes, self._clock() - started)
 
-    def _outcomes(self, items: Sequence[TokenizedInput]) -> list[Outcome]:
+    def _outcomes(self, items: Sequence[TokenizedInput], *, is_alone: bool) -> list[Outcome]:
         """Encode a batch; one that fails is halved until the inputs at fault are alone, so that only they fail."""
         try:
-            vectors = self._encode(items)
+            vectors = self._encode(items, is_alone=is_alone)
         except Exception as error:  # noqa: BLE001 - handed to the caller of the input at fault
             if len(items) == 1:
                 return [error]
             half = len(items) // 2
-            return self._outcomes(items[:half]) + self._outcomes(items[half:])
+            parts = items[:half], items[half:]
+            return [outcome for part in parts for outcome in self._outcomes(part, is_alone=is_alone)]
         finite = np.all(np.isfinite(vectors), axis=1, keepdims=True)
         return [
             vector if is_finite else NonFiniteError("the model produced NaN or infinity for this input")
@@ -237,6 +247,7 @@ class BatchQueue:
 
     def _finish(self, batch: list[_Work], outcomes: Sequence[Outcome], seconds: float) -> None:
         self._running -= 1
+        self._running_tokens -= _size(batch)
         self._start_batches()
         if not all(isinstance(outcome, BaseException) for outcome in outcomes):
             self.last_forward_at = self._clock()
@@ -261,6 +272,10 @@ class BatchQueue:
         longest = max(work.size.text for work in batch)
         n_padding = longest * len(batch) - sum(work.size.text for work in batch)
         self._metrics.batch(rows=len(batch), tokens=n_tokens, padding=n_padding, seconds=seconds)
+
+
+def _size(works: Sequence[_Work]) -> int:
+    return sum(work.size.total for work in works)
 
 
 @asynccontextmanager

@@ -62,6 +62,14 @@ class Settings(Config):
     threads: int | None = Field(
         default=None, ge=1, le=512, description="Threads of the model; unset: the processors this process may use."
     )
+    runs: int | None = Field(
+        default=None,
+        ge=1,
+        le=512,
+        description="On `cpu`: batches that run side by side and share the threads; one that is alone has all of them. "
+        "Unset: a thread for each. 1 runs one after the other: slower under load (docs/serving_runtime.md), with less "
+        "memory.",
+    )
     provider: Provider = Field(
         default=Provider.CPU,
         description="What runs the model: `cpu`, `cuda` or `tensorrt`; the last two need onnxruntime-gpu, and where it "
@@ -72,11 +80,11 @@ class Settings(Config):
         description="On `cpu`: `small` holds the weights as few times as possible, `fast` gives documents and "
         "instructions sessions of their own (docs/serving_runtime.md).",
     )
-    max_batch_tokens: int = Field(
-        default=4096,
+    max_batch_tokens: int | None = Field(
+        default=None,
         ge=64,
-        description="Padded tokens of one batch (rows x longest). Raising it lets a batch take longer: more throughput "
-        "where the device is not full, more latency where it is.",
+        description="Padded tokens of one batch (rows x longest). Unset: 512 for each of its threads, on a GPU 4096. "
+        "Raising it lets a batch take longer: more throughput where the device is not full, more latency where it is.",
     )
     max_queued_tokens: int = Field(
         default=262_144,

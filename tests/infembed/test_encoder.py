@@ -1,6 +1,8 @@
 import json
 import shutil
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,18 @@ def test_vectors_have_unit_length_and_keep_the_order_of_the_texts(tiny_bundle: P
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
     for text, vector in zip(texts, vectors, strict=True):
         np.testing.assert_allclose(encoder.encode_documents([text])[0], vector, atol=TOLERANCE)
+
+
+def test_batches_side_by_side_give_the_vectors_that_they_give_alone(any_tiny_bundle: Path) -> None:
+    encoder = OnnxEncoder(Bundle.open(any_tiny_bundle), n_threads=2, n_runs=2)
+    assert encoder.most_run_tokens == 512
+    items = [TextInput(f"{text} {n}", InputType.QUERY, "no yeast") for n in range(20) for text in ("bread", "a road")]
+    items += [TextInput("bread " * n) for n in range(1, 30)]
+    batches = [encoder.tokenizer.tokenize(items[start : start + 7]) for start in range(0, len(items), 7)]
+    alone = np.concatenate([encoder.encode(batch) for batch in batches])
+    with ThreadPoolExecutor(2) as threads:
+        beside = np.concatenate(list(threads.map(partial(encoder.encode, is_alone=False), batches)))
+    np.testing.assert_allclose(beside, alone, atol=TOLERANCE)
 
 
 def test_nothing_to_encode_gives_no_rows(tiny_bundle: Path) -> None:

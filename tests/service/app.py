@@ -44,12 +44,22 @@ class FaultyEncoder:
     def encode_instructions(self, instructions: Iterable[TokenIds]) -> Mapping[TokenIds, FloatArray]:
         return self._real.encode_instructions(instructions)
 
-    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray:
+    @property
+    def n_runs(self) -> int:
+        return self._real.n_runs
+
+    @property
+    def most_run_tokens(self) -> int:
+        return self._real.most_run_tokens
+
+    def encode(
+        self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None, is_alone: bool = True
+    ) -> FloatArray:
         if isinstance(self.fault, Exception):
             raise self.fault
         self.batches.append([len(item.ids) for item in items])
         self.gate.wait(timeout=60)
-        vectors = self._real.encode(items, states_of=states_of)
+        vectors = self._real.encode(items, states_of=states_of, is_alone=is_alone)
         return vectors if self.fault is None else np.full_like(vectors, self.fault)
 
 

@@ -69,6 +69,18 @@ def test_every_batch_holds_the_oldest_and_keeps_its_budget(sizes: list[Size], bu
     assert len(rows) == 1 or len(rows) * width <= budget
 
 
+@pytest.mark.parametrize(
+    ("n_runs", "running_tokens", "expected"),
+    [(1, 0, [0, 1, 2, 3]), (2, 0, [0, 1]), (4, 0, [0]), (2, 20, [0, 1, 2]), (2, 60, [0, 1, 2, 3])],
+)
+def test_where_batches_run_side_by_side_one_gets_its_share_of_all_that_waits_and_runs(
+    n_runs: int, running_tokens: int, expected: list[int]
+) -> None:
+    works = [Input(Size(10), number) for number in range(4)]
+    batch = _backlog(interactive=works, budget=1000).take(0, n_runs=n_runs, running_tokens=running_tokens)
+    assert [work.number for work in batch.works] == expected
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(SIZES, min_size=1, max_size=60), st.lists(SIZES, max_size=60), st.integers(1, 600))
 def test_everything_is_served_once_whatever_its_lane(interactive: list[Size], bulk: list[Size], budget: int) -> None:

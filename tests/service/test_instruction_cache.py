@@ -1,4 +1,7 @@
+import threading
+import time
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +86,39 @@ def test_a_new_models_cache_is_empty_and_both_are_counted_while_the_old_one_live
     assert b"infembed_instruction_cache_instructions 2.0" in metrics.render()
     del old, cache
     assert b"infembed_instruction_cache_instructions 1.0" in metrics.render()
+
+
+@pytest.mark.parametrize("fault", [None, RuntimeError("broken")])
+def test_batches_side_by_side_compute_an_instruction_once_and_hear_of_the_same_error(fault: Exception | None) -> None:
+    asked: list[list[TokenIds]] = []
+    is_asked, gate = threading.Event(), threading.Event()
+
+    def encode(instructions: Iterable[TokenIds]) -> dict[TokenIds, FloatArray]:
+        wanted = list(instructions)
+        asked.append(wanted)
+        if (1,) in wanted:
+            is_asked.set()
+            gate.wait(timeout=10)
+            if fault is not None:
+                raise fault
+        return Instructions()(wanted)
+
+    cache = InstructionCache(encode, Metrics(), max_bytes=1000)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.states_of, [(1,)])
+        is_asked.wait(timeout=10)
+        second = threads.submit(cache.states_of, [(1,), (2,)])
+        while len(asked) < 2:
+            time.sleep(0.001)
+        assert not second.done()  # it has computed its own and waits for the other's
+        gate.set()
+        errors = [one.exception(timeout=10) for one in (first, second)]
+    assert asked == [[(1,)], [(2,)]]
+    if fault is None:
+        assert second.result().keys() == {(1,), (2,)}
+    else:
+        assert errors == [fault, fault]
+        assert cache.costs([_query(1), _query(2)]) == [4, 3]  # what failed is not remembered, the rest is
 
 
 def test_a_batch_gets_all_its_instructions_though_they_do_not_fit_the_cache() -> None:

@@ -24,8 +24,10 @@ class Model:
         self.gate = threading.Event()
         self.gate.set()
         self.poisoned: dict[int, float | BaseException] = {}
+        self.begun: list[tuple[int, bool]] = []
 
-    def __call__(self, items: Sequence[TokenizedInput]) -> FloatArray:
+    def __call__(self, items: Sequence[TokenizedInput], *, is_alone: bool) -> FloatArray:
+        self.begun.append((len(items), is_alone))
         self.gate.wait(timeout=10)
         self.batches.append([item.ids[0] for item in items])
         for item in items:
@@ -55,12 +57,14 @@ def _queue(
     max_queued_tokens: int = 1000,
     max_batch_tokens: int = 40,
     metrics: Metrics | None = None,
+    n_threads: int = 1,
 ) -> BatchQueue:
     queue = BatchQueue(
         model,
         metrics or Metrics(),
         Admission(max_interactive_tokens=max_queued_tokens, max_bulk_tokens=max_queued_tokens),
         max_batch_tokens=max_batch_tokens,
+        n_threads=n_threads,
         clock=clock or Clock(),
     )
     queue.open()
@@ -81,6 +85,42 @@ def test_vectors_come_back_in_the_order_of_the_request() -> None:
         queue = _queue(Model())
         vectors, _ = await queue.run([_item(n, length=n) for n in (3, 30, 7, 1)], timeout_s=5)
         assert [float(vector[0]) for vector in vectors] == [3, 30, 7, 1]
+        await queue.drain()
+
+    _run(test)
+
+
+def test_on_two_threads_batches_run_side_by_side_and_only_one_that_is_alone_is_told_so() -> None:
+    async def test() -> None:
+        model = Model()
+        queue = _queue(model, n_threads=2)
+        await queue.run([_item(1)], timeout_s=5)
+        model.gate.clear()
+        first = asyncio.create_task(queue.run([_item(2)], timeout_s=5))
+        await _until(lambda: len(model.begun) == 2)
+        rest = asyncio.create_task(queue.run([_item(n) for n in range(4)], timeout_s=5))
+        await _until(lambda: len(model.begun) == 3)
+        model.gate.set()
+        await asyncio.gather(first, rest)
+        assert model.begun[:3] == [(1, True), (1, True), (2, False)]
+        assert sorted(map(len, model.batches)) == [1, 1, 2, 2]
+        await queue.drain()
+
+    _run(test)
+
+
+def test_bulk_takes_all_threads_but_nothing_of_it_waits_before_a_single_query() -> None:
+    async def test() -> None:
+        model = Model()
+        model.gate.clear()
+        queue = _queue(model, n_threads=2, max_batch_tokens=8)
+        bulk = asyncio.create_task(queue.run([_item(n) for n in range(10)], timeout_s=5, lane=Lane.BULK))
+        await _until(lambda: len(model.begun) == 2)
+        single = asyncio.create_task(queue.run([_item(99)], timeout_s=5))
+        await _until(lambda: queue.n_tokens == 44)
+        model.gate.set()
+        await asyncio.gather(bulk, single)
+        assert [99] in model.batches[:4]
         await queue.drain()
 
     _run(test)
@@ -155,7 +195,7 @@ def test_a_caller_that_leaves_as_its_time_runs_out_holds_nobody_up() -> None:
         await _until(lambda: queue.n_tokens == 12)
         clock.now += 3
         model.gate.set()
-        queue._thread.submit(lambda: None).result()  # both batches have ended, and the loop will hear of it next
+        queue._threads.submit(lambda: None).result()  # both batches have ended, and the loop will hear of it next
         late.cancel()
         await asyncio.gather(*running)
         assert isinstance((await asyncio.gather(late, return_exceptions=True))[0], asyncio.CancelledError)

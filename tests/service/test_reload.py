@@ -199,10 +199,12 @@ class _HeldEncoder(FaultyEncoder):
         self.is_free.set()
         self.is_asked = threading.Event()
 
-    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray:
+    def encode(
+        self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None, is_alone: bool = True
+    ) -> FloatArray:
         self.is_asked.set()
         assert self.is_free.wait(timeout=30)
-        return super().encode(items, states_of=states_of)
+        return super().encode(items, states_of=states_of, is_alone=is_alone)
 
 
 def _loaded(encoder: FaultyEncoder, bundle: Path) -> Loaded:
