@@ -2,8 +2,8 @@
 
 Everything but the model runs on the event loop, so there are no locks. On several threads batches run side by side and
 share what waits. While all threads are busy, the next batch is already formed and waiting (one batch is prefetched),
-unless it is bulk's turn: a single query that comes meanwhile goes before the next bulk batch. Work whose caller has gone
-or whose time has run out is dropped before it costs anything.
+unless it is bulk's turn: a single query that comes meanwhile goes before the next bulk batch. Work whose caller has
+gone or whose time has run out is dropped before it costs anything.
 """
 
 import asyncio

@@ -89,6 +89,23 @@ def test_every_question_goes_to_both_services_one_after_the_other() -> None:
     assert sorted(query for _, _, query, _ in first) == sorted(question.query for question in SHADOWS)
 
 
+def test_each_instruction_is_searched_once_before_anything_counts() -> None:
+    probes = tuple(
+        Probe(query=f"probe {n}", original_instruction=f"old {n % 2}", changed_instruction="new") for n in range(4)
+    )
+    seen, world = _observe(probes)
+    assert [(role, depth) for role, _, _, depth in world.asked[:6]] == [(role, 1) for role in Role] * 3
+    assert [depth for *_, depth in world.asked[6:]] == [50] * 16
+    assert len(seen.seen) == 4
+    assert len({moment for _, moment, *_ in world.asked}) == 22  # at the pace of the questions
+
+
+def test_a_service_that_fails_is_not_taught_the_rest() -> None:
+    seen, world = _observe((PROBE,), candidate={"outcome": lambda _: failure()})
+    assert [role for role, _, _, depth in world.asked if depth == 1] == [Role.STABLE, Role.CANDIDATE, Role.STABLE]
+    assert len(seen.seen) == 1
+
+
 def test_who_is_asked_first_alternates() -> None:
     _, world = _observe()
     assert [asked[0] for asked in world.asked[:6]] == [
@@ -127,7 +144,7 @@ def test_the_time_limit_ends_a_run() -> None:
 
 def test_a_probe_is_two_searches_at_its_depth() -> None:
     seen, world = _observe((PROBE,))
-    assert [asked[3] for asked in world.asked] == [50] * 4
+    assert [asked[3] for asked in world.asked[4:]] == [50] * 4
     assert [exchange.search.instruction for exchange in seen.exchanges] == ["a", "b"]
 
 
