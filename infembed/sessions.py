@@ -23,8 +23,8 @@ _CUDA_OPTIONS = {"arena_extend_strategy": "kSameAsRequested", "use_tf32": "0"}
 """TF32 rounds to 10 bits: it would move float32 vectors by more than export promises."""
 
 _SPIN_US = "10"
-"""How long a thread looks for its next piece of work before it sleeps. ONNX Runtime's own choice, a hundred times as long,
-makes a lone text half a millisecond faster on idle processors, and doubles the times of whoever shares them."""
+"""How long a thread looks for its next piece of work before it sleeps. ONNX Runtime's own choice, a hundred times as
+long, makes a lone text half a millisecond faster on idle processors, and doubles the times of whoever shares them."""
 
 _SLOWER_ON_CPU = ["SkipLayerNormFusion"]
 """Rewrites of ONNX Runtime that undo infembed/skip_norms.py."""
