@@ -42,10 +42,20 @@ class FaultyEncoder:
     def encode_instructions(self, instructions: Iterable[TokenIds]) -> Mapping[TokenIds, FloatArray]:
         return self._real.encode_instructions(instructions)
 
-    def encode(self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None) -> FloatArray:
+    @property
+    def n_runs(self) -> int:
+        return self._real.n_runs
+
+    @property
+    def most_run_tokens(self) -> int:
+        return self._real.most_run_tokens
+
+    def encode(
+        self, items: Sequence[TokenizedInput], *, states_of: StatesOf | None = None, is_alone: bool = True
+    ) -> FloatArray:
         fault = Fault.of(self._fault)
         time.sleep(fault.delay_s)
-        vectors = self._real.encode(items, states_of=states_of)
+        vectors = self._real.encode(items, states_of=states_of, is_alone=is_alone)
         numbers = self._n_inputs + np.arange(1, len(items) + 1)
         self._n_inputs += len(items)
         if fault.nan_every:

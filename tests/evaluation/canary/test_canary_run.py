@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from evaluation.canary.observations import Failure, FailureKind, Observations, Outcome, Role, ServiceFacts, Stop
+from evaluation.canary.observations import Answer, Failure, FailureKind, Observations, Outcome, Role, ServiceFacts, Stop
 from evaluation.canary.questions import Probe, Question, QuestionFile, Search, Shadow
 from evaluation.canary.run import GIVE_UP_AFTER, Plan, observe
 from infembed.errors import BadInputError
@@ -22,6 +22,7 @@ class World:
     def __init__(self) -> None:
         self.now = 0.0
         self.asked: list[tuple[str, float, str, int]] = []
+        self.asked_again: list[tuple[str, float, str, int]] = []
 
     def clock(self) -> float:
         return self.now
@@ -32,7 +33,7 @@ class World:
 
 
 class FakeService:
-    """Answers each search by a function of its number, taking a while."""
+    """Answers each search by a function of its number, taking a while; `again` says what a repeated one comes to."""
 
     def __init__(
         self,
@@ -42,6 +43,7 @@ class FakeService:
         *,
         described: ServiceFacts | Failure | None = None,
         takes_s: float = 0.01,
+        again: Callable[[Outcome], Outcome] = lambda outcome: outcome,
     ) -> None:
         self.url = f"http://{name}"
         self._name = name
@@ -49,14 +51,21 @@ class FakeService:
         self._outcome = outcome
         self._described = described or facts()
         self._takes_s = takes_s
+        self._again = again
         self._n = 0
+        self._last: Search | None = None
 
     def facts(self, *, until: float) -> ServiceFacts | Failure:  # noqa: ARG002
         return self._described
 
     def search(self, search: Search, *, k: int, collection: str | None, until: float) -> Outcome:  # noqa: ARG002
-        self._world.asked.append((self._name, self._world.now, search.query, k))
+        is_again, self._last = search == self._last, search
+        (self._world.asked_again if is_again else self._world.asked).append(
+            (self._name, self._world.now, search.query, k)
+        )
         self._world.now += self._takes_s
+        if is_again:
+            return self._again(self._outcome(self._n - 1))
         self._n += 1
         return self._outcome(self._n - 1)
 
@@ -89,21 +98,17 @@ def test_every_question_goes_to_both_services_one_after_the_other() -> None:
     assert sorted(query for _, _, query, _ in first) == sorted(question.query for question in SHADOWS)
 
 
-def test_each_instruction_is_searched_once_before_anything_counts() -> None:
-    probes = tuple(
-        Probe(query=f"probe {n}", original_instruction=f"old {n % 2}", changed_instruction="new") for n in range(4)
-    )
-    seen, world = _observe(probes)
-    assert [(role, depth) for role, _, _, depth in world.asked[:6]] == [(role, 1) for role in Role] * 3
-    assert [depth for *_, depth in world.asked[6:]] == [50] * 16
-    assert len(seen.seen) == 4
-    assert len({moment for _, moment, *_ in world.asked}) == 22  # at the pace of the questions
+def test_a_query_is_asked_twice_at_once_and_the_second_time_counts() -> None:
+    slow_first = {"outcome": lambda _: answer(latency_ms=30.0), "again": lambda _: answer(latency_ms=4.0)}
+    seen, world = _observe(SHADOWS[:3], stable=slow_first, candidate=slow_first)
+    outcomes = [exchange.of(role) for observation in seen.seen for exchange in observation.exchanges for role in Role]
+    assert [outcome.latency_ms for outcome in outcomes if isinstance(outcome, Answer)] == [4.0] * 6
+    assert [(role, query) for role, _, query, _ in world.asked_again] == [(asked[0], asked[2]) for asked in world.asked]
 
 
-def test_a_service_that_fails_is_not_taught_the_rest() -> None:
-    seen, world = _observe((PROBE,), candidate={"outcome": lambda _: failure()})
-    assert [role for role, _, _, depth in world.asked if depth == 1] == [Role.STABLE, Role.CANDIDATE, Role.STABLE]
-    assert len(seen.seen) == 1
+def test_a_failure_the_second_time_counts_as_well() -> None:
+    seen, _ = _observe(SHADOWS[:1], candidate={"again": lambda _: failure()})
+    assert isinstance(seen.seen[0].exchanges[0].candidate, Failure)
 
 
 def test_who_is_asked_first_alternates() -> None:
@@ -133,7 +138,7 @@ def test_the_rate_is_kept_and_lost_time_is_not_made_up_for_in_a_burst() -> None:
 
     _, world = _observe(candidate={"takes_s": 0.25})
     starts = [asked[1] for asked in world.asked[::2]]
-    assert min(b - a for a, b in pairwise(starts)) == pytest.approx(0.26)
+    assert min(b - a for a, b in pairwise(starts)) == pytest.approx(0.52)
 
 
 def test_the_time_limit_ends_a_run() -> None:
@@ -144,7 +149,7 @@ def test_the_time_limit_ends_a_run() -> None:
 
 def test_a_probe_is_two_searches_at_its_depth() -> None:
     seen, world = _observe((PROBE,))
-    assert [asked[3] for asked in world.asked[4:]] == [50] * 4
+    assert [asked[3] for asked in world.asked] == [50] * 4
     assert [exchange.search.instruction for exchange in seen.exchanges] == ["a", "b"]
 
 
