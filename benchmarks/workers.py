@@ -54,13 +54,15 @@ class Part(StrEnum):
 
 
 class Shape(NamedTuple):
-    """So many side by side, and the threads of the model that each has."""
+    """So many side by side, and the threads of the model that each has; `runs` None: the service's own choice."""
 
     n: int
     threads: int
+    runs: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.n} with {self.threads} thread{'s' * (self.threads > 1)}{' each' * (self.n > 1)}"
+        runs = "" if self.runs is None else f", {self.runs} run at a time"
+        return f"{self.n} with {self.threads} thread{'s' * (self.threads > 1)}{' each' * (self.n > 1)}{runs}"
 
 
 def shapes(n_cpus: int) -> list[Shape]:
@@ -91,7 +93,8 @@ def main() -> None:
         if Part.MODEL in parts:
             cases += model_cases(arguments.bundle, arguments.precision, seconds=arguments.seconds)
         if Part.PROCESSES in parts:
-            groups = {shape: replicas(shape, start) for shape in shapes(available_cpus())}
+            found = [*shapes(available_cpus()), Shape(1, available_cpus(), runs=1)]
+            groups = {shape: replicas(shape, start) for shape in found}
             programs = [program for group in groups.values() for program in group]
             servers |= stack.enter_context(started(programs, arguments.logs))
             cases += process_cases(groups, servers, requests)
@@ -117,7 +120,10 @@ class Requests(NamedTuple):
 
 def replicas(shape: Shape, start: Callable[..., Program]) -> list[Program]:
     """Make the processes of a shape."""
-    return [start(f"{shape}, process {i + 1}", INFEMBED_THREADS=str(shape.threads)) for i in range(shape.n)]
+    settings = {"INFEMBED_THREADS": str(shape.threads)}
+    if shape.runs is not None:
+        settings["INFEMBED_RUNS"] = str(shape.runs)
+    return [start(f"{shape}, process {i + 1}", **settings) for i in range(shape.n)]
 
 
 def budgeted(n_tokens: int, start: Callable[..., Program]) -> Program:
