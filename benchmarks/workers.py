@@ -93,8 +93,8 @@ def main() -> None:
         if Part.MODEL in parts:
             cases += model_cases(arguments.bundle, arguments.precision, seconds=arguments.seconds)
         if Part.PROCESSES in parts:
-            found = [*shapes(available_cpus()), Shape(1, available_cpus(), runs=1)]
-            groups = {shape: replicas(shape, start) for shape in found}
+            ways = [*shapes(available_cpus()), Shape(1, available_cpus(), runs=1)]
+            groups = {shape: replicas(shape, start) for shape in ways}
             programs = [program for group in groups.values() for program in group]
             servers |= stack.enter_context(started(programs, arguments.logs))
             cases += process_cases(groups, servers, requests)
