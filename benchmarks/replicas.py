@@ -132,7 +132,7 @@ class Replica:
 
     @property
     def busy_rate(self) -> float:
-        """`rate(infembed_batch_duration_seconds_sum[1m])`."""
+        """`rate(infembed_model_busy_seconds_total[1m])`."""
         if len(self._samples) < 2:
             return 0.0
         first, last = self._samples[0], self._samples[-1]

@@ -11,9 +11,10 @@ is full to its bound, so that without room for a slower batch each request would
 
 
 class TokenRate:
-    """Tokens per second over the last batches, each counting by the time from the end of the one before to its own.
+    """Tokens per second over the last batches, each counting by its share of the model's time.
 
-    That is longer than the model ran where other work took the processor, and it is what those who wait will see.
+    A thread's time lasts from the end of one batch to the end of the next: longer than the model ran where other work
+    took the processor, and what those who wait will see.
 
     Batches of a few tokens are left out: their time is overhead and says nothing of how fast a backlog drains.
     """

@@ -8,6 +8,7 @@ Requests of many inputs wait in a lane of their own, so that ingestion cannot st
 each lane is promised.
 """
 
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
@@ -110,7 +111,7 @@ class Backlog(Generic[W]):
         alive, expired = self._window(lane, now)
         sizes = [work.size for work in alive]
         share = -(-(sum(size.total for size in sizes) + running_tokens) // n_runs)
-        rows = fill_batch(sizes, budget=min(self._budget, share))
+        rows = fill_batch(sizes, budget=self._budget, share=share)
         batch = Batch([alive[row] for row in rows], expired)
         for work in (*batch.works, *expired):
             del self._lanes[lane][work]
@@ -138,32 +139,33 @@ class Backlog(Generic[W]):
             self._served_before_bulk = 0
 
 
-def fill_batch(sizes: Sequence[Size], *, budget: int) -> list[int]:
+def fill_batch(sizes: Sequence[Size], *, budget: int, share: int = sys.maxsize) -> list[int]:
     """Choose positions of `sizes` (oldest first) for one batch, in order; never empty unless `sizes` is.
 
-    The padded cost, rows x (longest text + longest instruction), stays within `budget`, except that an input larger
-    than it goes alone.
+    The padded cost, rows x (longest text + longest instruction), stays within `budget`, and the tokens without padding
+    within `share`, except that an input larger than one of them goes alone.
     """
     if not sizes:
         return []
-    if sum(size.total for size in sizes) < 2 * budget:
-        return _in_order(sizes, range(len(sizes)), budget)
+    if sum(size.total for size in sizes) < 2 * min(budget, share):
+        return _in_order(sizes, range(len(sizes)), budget, share)
     lead = sizes[0]
     by_closeness = sorted(range(1, len(sizes)), key=lambda i: (_distance(sizes[i], lead), i))
-    return sorted(_in_order(sizes, [0, *by_closeness], budget))
+    return sorted(_in_order(sizes, [0, *by_closeness], budget, share))
 
 
 def _distance(a: Size, b: Size) -> int:
     return abs(a.text - b.text) + abs(a.instruction - b.instruction)
 
 
-def _in_order(sizes: Sequence[Size], order: Iterable[int], budget: int) -> list[int]:
+def _in_order(sizes: Sequence[Size], order: Iterable[int], budget: int, share: int) -> list[int]:
     chosen: list[int] = []
-    text = instruction = 0
+    text = instruction = n_tokens = 0
     for position in order:
         text = max(text, sizes[position].text)
         instruction = max(instruction, sizes[position].instruction)
-        if chosen and (text + instruction) * (len(chosen) + 1) > budget:
+        n_tokens += sizes[position].total
+        if chosen and ((text + instruction) * (len(chosen) + 1) > budget or n_tokens > share):
             break
         chosen.append(position)
     return chosen

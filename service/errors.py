@@ -78,7 +78,8 @@ def _validation_problem(faults: Sequence[Mapping[str, Any]]) -> Problem:
             return Problem(400, "Validation", f"the body is not valid JSON: {fault['ctx']['error']}")
         name = ".".join(where[:_DEEPEST_NAME]) or "body"
         fields.append(where[0] if where else "body")
-        expected = fault["msg"].removeprefix("Value error, ")
+        is_no_object = fault["type"] == "model_type"  # pydantic would name the class behind it
+        expected = "Input should be an object" if is_no_object else fault["msg"].removeprefix("Value error, ")
         problems.append(f"{name}: {expected} (got {shown(fault.get('input'))})")
     return Problem(422, "Validation", "; ".join(problems), fields[0])
 

@@ -69,24 +69,34 @@ class InstructionCache:
         self._metrics.instructions(hits=len(wanted) - len(mine), misses=len(mine))
         if mine:
             found |= self._compute(mine)
-        return found | {ids: future.result() for ids, future in others.items()}
+        failed = [ids for ids, future in others.items() if future.exception() is not None]
+        found |= {ids: future.result() for ids, future in others.items() if ids not in failed}
+        return found | self.states_of(failed) if failed else found
 
     def _compute(self, futures: Mapping[TokenIds, Future[FloatArray]]) -> Mapping[TokenIds, FloatArray]:
-        """Compute states for this batch and for those that wait for them; all of them hear of an error."""
+        """Compute states for this batch and for those that wait for them.
+
+        Who waits asks again after an error: it may be the fault of another instruction of this batch.
+        """
         try:
             computed = self._encode(futures)
-        except BaseException as error:
             with self._lock:
-                for ids, future in futures.items():
-                    del self._computing[ids]
-                    future.set_exception(error)
+                for ids in futures:
+                    self._keep(ids, computed[ids])
+        except BaseException as error:
+            self._end(futures)
+            for future in futures.values():
+                future.set_exception(error)
             raise
-        with self._lock:
-            for ids, future in futures.items():
-                self._keep(ids, computed[ids])
-                del self._computing[ids]
-                future.set_result(computed[ids])
+        self._end(futures)
+        for ids, future in futures.items():
+            future.set_result(computed[ids])
         return computed
+
+    def _end(self, instructions: Iterable[TokenIds]) -> None:
+        with self._lock:
+            for ids in instructions:
+                del self._computing[ids]
 
     def costs(self, items: Sequence[TokenizedInput]) -> list[int]:
         """Count the tokens each input will have computed: an instruction that is known, or came before, adds none."""

@@ -130,23 +130,27 @@ class Metrics:
     def non_finite(self) -> None:
         self._non_finite.inc()
 
-    def batch(self, *, rows: int, tokens: int, padding: int, seconds: float) -> None:
+    def batch(self, *, rows: int, tokens: int, padding: int, seconds: float, busy_s: float) -> None:
         self._batch_rows.observe(rows)
         self._batch_tokens.observe(tokens)
         self._padding.inc(padding)
         self._batch_seconds.observe(seconds)
+        self._busy.inc(max(0.0, busy_s))
 
     def forward(self) -> None:
         """Note that the model has just made a vector."""
         self._last_forward.set_to_current_time()
 
     def watch_queue(self, queue: WatchedQueue) -> None:
-        """Show a queue for as long as it lives; while models are swapped there are two."""
-        self._queues.add(queue)
+        """Show a queue for as long as it lives; while models are swapped there are two.
+
+        A new set each time: a model is made in a thread, while the event loop may be going through the old one.
+        """
+        self._queues = WeakSet((*self._queues, queue))
 
     def watch_instructions(self, cache: WatchedInstructions) -> None:
         """Show a cache for as long as it lives."""
-        self._caches.add(cache)
+        self._caches = WeakSet((*self._caches, cache))
 
     def dropped(self, reason: Dropped) -> None:
         self._dropped.labels(reason).inc()
@@ -231,7 +235,12 @@ class Metrics:
         )
         self._padding = registry.counter("infembed_padding_tokens", "Tokens computed for nothing: padding.")
         self._batch_seconds = registry.histogram(
-            "infembed_batch_duration_seconds", "One batch on the inference thread.", _SECONDS
+            "infembed_batch_duration_seconds", "One batch on its inference thread.", _SECONDS
+        )
+        self._busy = registry.counter(
+            "infembed_model_busy_seconds",
+            "Time the model was at work; batches side by side each count a thread's share, so that a full one counts 1 "
+            "a second.",
         )
         self._last_forward = registry.gauge(
             "infembed_last_forward_timestamp_seconds", "When the model last made a vector, in seconds since 1970."

@@ -39,6 +39,7 @@ _PROBE_TIMEOUT_S = 10.0
 _MOST_CHARACTERS_SHOWN = 262_144
 """Each token is shown in about 80 characters of JSON, and most are shorter than five characters of text."""
 _WARM_UP_TEXTS = 16
+_WARM_UP_TEXTS_PER_RUN = 8
 _WARM_UP_WORDS = 62
 _ANYBODY = Caller()
 
@@ -213,7 +214,8 @@ class Pipeline:
 
     async def warm_up(self) -> None:
         """Run full batches, the first allocates, the second tells how fast the model is; then one alone, and open."""
-        items = self._encoder.tokenizer.tokenize([TextInput("word " * _WARM_UP_WORDS)] * _WARM_UP_TEXTS)
+        n_texts = max(_WARM_UP_TEXTS, _WARM_UP_TEXTS_PER_RUN * self._encoder.n_runs)
+        items = self._encoder.tokenizer.tokenize([TextInput("word " * _WARM_UP_WORDS)] * n_texts)
         for _ in range(2):
             await self.queue.run(items, timeout_s=self._settings.request_timeout_s, lane=Lane.URGENT)
         await self.probe()

@@ -29,17 +29,20 @@ class Limits(NamedTuple):
     """Of all answers that wait for their clients to read on."""
 
 
-Idle = dict["BoundedProtocol", None]
-"""The connections of a server that wait for their next request, longest first."""
+class Places(NamedTuple):
+    """Which connections of a server wait for their next request, longest first, and which are too many."""
+
+    idle: dict["BoundedProtocol", None]
+    surplus: set["BoundedProtocol"]
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Closes connections beyond the limit, heads too large or too slow, and answers that nobody takes."""
 
-    def __init__(self, *args: Any, limits: Limits, idle: "Idle", **kwargs: Any) -> None:
+    def __init__(self, *args: Any, limits: Limits, places: Places, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._limits = limits
-        self._idle = idle
+        self._places = places
         self._head_bytes = 0
         self._head_timer: asyncio.TimerHandle | None = None
         self._reading_timer: asyncio.TimerHandle | None = None
@@ -48,8 +51,9 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         most = self._limits.max_connections
-        if len(self.connections) > most and not self._end_longest_idle():
-            if len(self.connections) > 2 * most:
+        if len(self.connections) - len(self._places.surplus) > most and not self._end_longest_idle():
+            self._places.surplus.add(self)
+            if len(self._places.surplus) > most:
                 self._refuse("503 Service Unavailable", "Overloaded", _too_many(most))
                 return
             self.app = partial(_refuse_surplus, limits=self._limits)
@@ -58,13 +62,14 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._end_head()
         self._end_reading()
-        self._idle.pop(self, None)
+        self._places.idle.pop(self, None)
+        self._places.surplus.discard(self)
         super().connection_lost(exc)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
-            self._idle[self] = None
+            self._places.idle[self] = None
 
     def pause_writing(self) -> None:
         super().pause_writing()
@@ -85,14 +90,24 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_headers_complete()
 
     def data_received(self, data: bytes) -> None:
-        self._idle.pop(self, None)
+        self._places.idle.pop(self, None)
         super().data_received(data)
         if self._head_timer is None:
+            self._stay_idle()
             return
         self._head_bytes += len(data)
         if self._head_bytes > MOST_HEAD_BYTES:
             message = f"the request's headers are larger than {MOST_HEAD_BYTES} bytes; send fewer"
             self._refuse("431 Request Header Fields Too Large", "Validation", message)
+
+    def _stay_idle(self) -> None:
+        """Go on waiting for a request where what came began none: an empty line, or the rest of an answered one."""
+        is_waiting = self.cycle is not None and self.cycle.response_complete and not self.transport.is_closing()
+        if is_waiting and self.timeout_keep_alive_task is None:
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
+            self._places.idle[self] = None
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is no HTTP as all errors are answered."""
@@ -103,9 +118,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
         One whose answer is not read yet stays: it would hold its place until it was.
         """
-        for one in self._idle:
+        for one in self._places.idle:
             if not one.transport.is_closing() and not one.transport.get_write_buffer_size():
-                del self._idle[one]
+                del self._places.idle[one]
                 one.transport.close()
                 return True
         return False

@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from enum import Enum, auto
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -36,7 +37,10 @@ class Encode(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Work:
-    """One input on its way through the model; `cost` is how many tokens the model will compute for it."""
+    """One input on its way through the model; `cost` is how many tokens the model will compute for it.
+
+    `started_at` is when its batch was formed, `on_thread_at` when a thread was free to run it.
+    """
 
     item: TokenizedInput
     cost: int
@@ -45,6 +49,7 @@ class _Work:
     deadline: float
     queued_at: float
     started_at: float = 0.0
+    on_thread_at: float = 0.0
 
     @property
     def size(self) -> Size:
@@ -97,13 +102,13 @@ class BatchQueue:
         self._backlog = Backlog[_Work](budget=max_batch_tokens)
         self._running = 0
         self._running_tokens = 0
+        self._prefetched: list[_Work] = []
         self._n_threads = n_threads
         self._threads = ThreadPoolExecutor(n_threads, thread_name_prefix="inference")
         self._stage = _Stage.LOADING
         self._idle = asyncio.Event()
         self._idle.set()
         self.last_forward_at = float("-inf")
-        self._finished_at = float("-inf")
         metrics.watch_queue(self)
 
     @property
@@ -188,7 +193,9 @@ class BatchQueue:
                 self._expire(work, now)
             if batch.works:
                 for work in batch.works:
-                    work.started_at = now
+                    work.started_at = work.on_thread_at = now
+                if self._running == self._n_threads:
+                    self._prefetched = batch.works
                 is_alone = not self._running and not self._backlog
                 self._running += 1
                 self._running_tokens += _size(batch.works)
@@ -227,7 +234,7 @@ class BatchQueue:
             outcomes = self._outcomes([work.item for work in batch], is_alone=is_alone)
         except BaseException as error:  # noqa: BLE001 - an end that nobody hears of leaves its callers waiting
             outcomes = [RuntimeError(f"the inference thread was stopped by {error!r}")] * len(batch)
-        loop.call_soon_threadsafe(self._finish, batch, outcomes, self._clock() - started)
+        loop.call_soon_threadsafe(partial(self._finish, batch, outcomes, self._clock() - started, is_alone=is_alone))
 
     def _outcomes(self, items: Sequence[TokenizedInput], *, is_alone: bool) -> list[Outcome]:
         """Encode a batch; one that fails is halved until the inputs at fault are alone, so that only they fail."""
@@ -245,9 +252,13 @@ class BatchQueue:
             for vector, is_finite in zip(vectors, finite, strict=True)
         ]
 
-    def _finish(self, batch: list[_Work], outcomes: Sequence[Outcome], seconds: float) -> None:
+    def _finish(self, batch: list[_Work], outcomes: Sequence[Outcome], seconds: float, *, is_alone: bool) -> None:
+        busy_s = (self._clock() - batch[0].on_thread_at) / (1 if is_alone else self._n_threads)
         self._running -= 1
         self._running_tokens -= _size(batch)
+        for work in self._prefetched:
+            work.on_thread_at = self._clock()
+        self._prefetched = []
         self._start_batches()
         if not all(isinstance(outcome, BaseException) for outcome in outcomes):
             self.last_forward_at = self._clock()
@@ -262,16 +273,15 @@ class BatchQueue:
                 work.future.set_exception(outcome)
             else:
                 work.future.set_result(outcome)
-        self._measure(batch, seconds)
+        self._measure(batch, seconds, busy_s)
 
-    def _measure(self, batch: list[_Work], seconds: float) -> None:
+    def _measure(self, batch: list[_Work], seconds: float, busy_s: float) -> None:
+        """Count a batch; of the model's time, `busy_s`, it took its thread's share, or all while it was alone."""
         n_tokens = sum(work.cost for work in batch)
-        now = self._clock()
-        self._admission.rate.observe(n_tokens, now - max(self._finished_at, batch[0].started_at))
-        self._finished_at = now
+        self._admission.rate.observe(n_tokens, busy_s)
         longest = max(work.size.text for work in batch)
         n_padding = longest * len(batch) - sum(work.size.text for work in batch)
-        self._metrics.batch(rows=len(batch), tokens=n_tokens, padding=n_padding, seconds=seconds)
+        self._metrics.batch(rows=len(batch), tokens=n_tokens, padding=n_padding, seconds=seconds, busy_s=busy_s)
 
 
 def _size(works: Sequence[_Work]) -> int:

@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from infembed.errors import BadConfigError
 from service import garbage
 from service.loading import Loaded
-from service.protocol import BoundedProtocol, Limits
+from service.protocol import BoundedProtocol, Limits, Places
 from service.settings import Settings
 from service.tls import certificate_of
 
@@ -112,8 +112,9 @@ def run(app: FastAPI, listener: socket.socket, settings: Settings, *, on_ready: 
         http=partial(  # type: ignore[arg-type]  # a class with its limits filled in
             BoundedProtocol,
             limits=Limits(max_connections=settings.max_connections, head_timeout_s=settings.body_timeout_s),
-            idle={},
+            places=Places({}, set()),
         ),
+        ws="none",
         lifespan="on",
         log_config=None,
         access_log=False,

@@ -83,8 +83,9 @@ class Settings(Config):
     max_batch_tokens: int | None = Field(
         default=None,
         ge=64,
-        description="Padded tokens of one batch (rows x longest). Unset: 512 for each of its threads, on a GPU 4096. "
-        "Raising it lets a batch take longer: more throughput where the device is not full, more latency where it is.",
+        description="Padded tokens of one batch (rows x longest). Unset: 512 for each of its threads up to 4096, on a "
+        "GPU 4096. Raising it lets a batch take longer: more throughput where the device is not full, more latency "
+        "where it is.",
     )
     max_queued_tokens: int = Field(
         default=262_144,

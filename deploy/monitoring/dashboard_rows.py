@@ -319,10 +319,10 @@ _MODEL = Row(
             kind=Kind.NUMBER,
         ),
         Panel(
-            "Busy share of the model's thread",
+            "Busy share of the model",
             "At 100 % a replica does all it can.",
             Unit.SHARE,
-            (Query(_rate("infembed_batch_duration_seconds_sum", "instance"), "{{instance}}"),),
+            (Query(_rate("infembed_model_busy_seconds_total", "instance"), "{{instance}}"),),
             {0.7: _WARNING, 0.95: _BAD},
         ),
         Panel("Batches", "Time of one.", Unit.SECONDS, _quantiles("infembed_batch_duration_seconds")),

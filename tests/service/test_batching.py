@@ -81,6 +81,12 @@ def test_where_batches_run_side_by_side_one_gets_its_share_of_all_that_waits_and
     assert [work.number for work in batch.works] == expected
 
 
+def test_one_run_at_a_time_takes_all_that_waits_whatever_the_padding() -> None:
+    works = [Input(Size(text, instruction), number) for number, (text, instruction) in enumerate([(9, 0), (3, 7)])]
+    batch = _backlog(interactive=works, budget=1000).take(0, n_runs=1)
+    assert [work.number for work in batch.works] == [0, 1]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(SIZES, min_size=1, max_size=60), st.lists(SIZES, max_size=60), st.integers(1, 600))
 def test_everything_is_served_once_whatever_its_lane(interactive: list[Size], bulk: list[Size], budget: int) -> None:

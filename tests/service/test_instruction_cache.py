@@ -89,7 +89,7 @@ def test_a_new_models_cache_is_empty_and_both_are_counted_while_the_old_one_live
 
 
 @pytest.mark.parametrize("fault", [None, RuntimeError("broken")])
-def test_batches_side_by_side_compute_an_instruction_once_and_hear_of_the_same_error(fault: Exception | None) -> None:
+def test_batches_side_by_side_compute_an_instruction_once_unless_that_fails(fault: Exception | None) -> None:
     asked: list[list[TokenIds]] = []
     is_asked, gate = threading.Event(), threading.Event()
 
@@ -113,12 +113,37 @@ def test_batches_side_by_side_compute_an_instruction_once_and_hear_of_the_same_e
         assert not second.done()  # it has computed its own and waits for the other's
         gate.set()
         errors = [one.exception(timeout=10) for one in (first, second)]
-    assert asked == [[(1,)], [(2,)]]
+    assert asked[:2] == [[(1,)], [(2,)]]
     if fault is None:
+        assert len(asked) == 2
         assert second.result().keys() == {(1,), (2,)}
     else:
         assert errors == [fault, fault]
         assert cache.costs([_query(1), _query(2)]) == [4, 3]  # what failed is not remembered, the rest is
+
+
+def test_a_batch_whose_instruction_was_computed_with_a_broken_one_computes_it_itself() -> None:
+    is_asked, gate = threading.Event(), threading.Event()
+
+    def encode(instructions: Iterable[TokenIds]) -> dict[TokenIds, FloatArray]:
+        wanted = list(instructions)
+        if (666,) in wanted:
+            is_asked.set()
+            gate.wait(timeout=10)
+            raise RuntimeError("broken")
+        return Instructions()(wanted)
+
+    metrics = Metrics()
+    cache = InstructionCache(encode, metrics, max_bytes=1000)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(cache.states_of, [(1,), (666,)])
+        is_asked.wait(timeout=10)
+        second = threads.submit(cache.states_of, [(1,)])
+        while b'requests_total{outcome="hit"} 1.0' not in metrics.render():  # it waits for the first
+            time.sleep(0.001)
+        gate.set()
+        assert isinstance(first.exception(timeout=10), RuntimeError)
+        assert second.result(timeout=10).keys() == {(1,)}
 
 
 def test_a_batch_gets_all_its_instructions_though_they_do_not_fit_the_cache() -> None:

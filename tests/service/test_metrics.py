@@ -118,6 +118,26 @@ def test_a_refused_reload_shows_until_one_succeeds() -> None:
     assert b'infembed_reloads_total{outcome="refused"} 1.0' in metrics.render()
 
 
+def test_a_queue_that_comes_while_metrics_are_read_shows_the_next_time() -> None:
+    metrics = Metrics()
+
+    class Queue:
+        n_tokens, drained_per_s = 0, 1.0
+
+        @property
+        def n_inputs(self) -> int:
+            if not successors:
+                successors.append(Queue())
+                metrics.watch_queue(successors[0])
+            return 1
+
+    successors: list[Queue] = []
+    first = Queue()
+    metrics.watch_queue(first)
+    assert b"infembed_queue_inputs 1.0" in metrics.render()
+    assert b"infembed_queue_inputs 2.0" in metrics.render()
+
+
 def test_memory_and_its_limit_are_those_of_this_process(tiny_bundle: Path) -> None:
     client, _, _ = make_client(tiny_bundle)
     with client:

@@ -105,6 +105,25 @@ def test_tokens_are_shown_in_time_or_not_at_all(tiny_bundle: Path) -> None:
         asyncio.run(ask())
 
 
+class ManyRunsEncoder(FaultyEncoder):
+    """The tiny model on a machine with eight processors."""
+
+    n_runs = 8
+    most_run_tokens = 512
+
+
+def test_however_many_batches_run_side_by_side_the_warm_up_tells_how_fast_the_model_is(tiny_bundle: Path) -> None:
+    async def warm_up() -> tuple[float, float]:
+        pipeline = Pipeline(ManyRunsEncoder(tiny_bundle), Metrics(), Settings())
+        guessed = pipeline.queue.drained_per_s
+        await pipeline.warm_up()
+        await pipeline.drain()
+        return guessed, pipeline.queue.drained_per_s
+
+    guessed, measured = asyncio.run(warm_up())
+    assert measured != guessed
+
+
 def test_one_short_text_is_tokenized_without_a_thread_and_all_else_in_one(tiny_bundle: Path) -> None:
     async def embed() -> list[bool]:
         encoder = SlowlyReadEncoder(tiny_bundle)

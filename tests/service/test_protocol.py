@@ -6,7 +6,7 @@ import pytest
 import uvicorn
 from starlette.types import Receive, Scope, Send
 
-from service.protocol import MOST_HEAD_BYTES, BoundedProtocol, Idle, Limits
+from service.protocol import MOST_HEAD_BYTES, BoundedProtocol, Limits, Places
 
 
 async def _app(scope: Scope, receive: Receive, send: Send) -> None:
@@ -44,9 +44,11 @@ def _with_server(
         config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off")
         config.load()
         state = uvicorn.server.ServerState()
-        idle: Idle = {}
+        places = Places({}, set())
         server = await asyncio.get_running_loop().create_server(
-            lambda: _Watched(config=config, server_state=state, app_state={}, limits=limits, idle=idle), "127.0.0.1", 0
+            lambda: _Watched(config=config, server_state=state, app_state={}, limits=limits, places=places),
+            "127.0.0.1",
+            0,
         )
         async with server:
             await test(server.sockets[0].getsockname()[1])
@@ -131,6 +133,20 @@ def test_a_connection_beyond_the_limit_is_told_so_in_the_words_of_its_route(path
     _with_server(Limits(max_connections=2, head_timeout_s=10), test)
 
 
+def test_a_connection_too_many_takes_no_place_of_a_later_one() -> None:
+    async def test(port: int) -> None:
+        held, too_many = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        while len(_open_connections) < 2:
+            await asyncio.sleep(0)
+        held[1].close()
+        await _open_connections[0].is_lost.wait()
+        found = await _answer(port, b"POST / HTTP/1.1\r\nhost: a\r\nconnection: close\r\ncontent-length: 0\r\n\r\n")
+        assert found.startswith(b"HTTP/1.1 200")
+        too_many[1].close()
+
+    _with_server(Limits(max_connections=1, head_timeout_s=10), test)
+
+
 def test_connections_beyond_twice_the_limit_are_closed_with_a_word() -> None:
     async def test(port: int) -> None:
         held = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
@@ -163,6 +179,24 @@ def test_a_connection_beyond_the_limit_takes_the_place_of_the_one_that_is_idle_l
             each.close()
 
     _with_server(Limits(max_connections=2, head_timeout_s=10), test)
+
+
+def test_a_connection_that_sends_what_begins_no_request_is_idle_still() -> None:
+    request = b"POST / HTTP/1.1\r\nhost: a\r\ncontent-length: 0\r\n\r\n"
+
+    async def test(port: int) -> None:
+        first, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        assert (await first.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        _open_connections[0].data_received(b"\r\n")
+        second, asking = await asyncio.open_connection("127.0.0.1", port)
+        asking.write(request)
+        assert (await second.readuntil(b"ok")).startswith(b"HTTP/1.1 200")
+        assert await first.read() == b""
+        for each in (writer, asking):
+            each.close()
+
+    _with_server(Limits(max_connections=1, head_timeout_s=10), test)
 
 
 async def _flooding_app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -126,6 +126,49 @@ def test_bulk_takes_all_threads_but_nothing_of_it_waits_before_a_single_query() 
     _run(test)
 
 
+def test_a_long_batch_tells_how_fast_the_model_is_whatever_ends_beside_it() -> None:
+    async def test() -> None:
+        clock, metrics, gates = Clock(), Metrics(), {1: threading.Event(), 2: threading.Event()}
+
+        def encode(items: Sequence[TokenizedInput], *, is_alone: bool) -> FloatArray:
+            assert not is_alone
+            gates[items[0].ids[0]].wait(timeout=10)
+            return np.ones((len(items), 2), dtype=np.float32)
+
+        admission = Admission(max_interactive_tokens=1000, max_bulk_tokens=1000)
+        queue = BatchQueue(encode, metrics, admission, max_batch_tokens=512, n_threads=2, clock=clock)
+        queue.open()
+        before = queue.drained_per_s
+        task = asyncio.create_task(queue.run([_item(1, length=300), _item(2)], timeout_s=5))
+        await _until(lambda: queue.n_tokens == 304)
+        for seconds, number, left in ((0.9, 2, 300), (0.1, 1, 0)):
+            clock.now += seconds
+            gates[number].set()
+            await _until(lambda left=left: queue.n_tokens == left)  # type: ignore[misc]
+        await task
+        assert queue.drained_per_s == pytest.approx((0.9 * before + 300) / (0.9 + 0.5))
+        assert b"infembed_model_busy_seconds_total 0.95" in metrics.render()
+        await queue.drain()
+
+    _run(test)
+
+
+def test_a_prefetched_batch_keeps_the_model_busy_once_a_thread_is_free() -> None:
+    async def test() -> None:
+        model, clock, metrics = Model(), Clock(), Metrics()
+        model.gate.clear()
+        queue = _queue(model, clock=clock, metrics=metrics)
+        tasks = [asyncio.create_task(queue.run([_item(n)], timeout_s=50)) for n in (1, 2)]
+        await _until(lambda: queue.n_tokens == 8 and not queue.n_inputs)
+        clock.now += 3
+        model.gate.set()
+        await asyncio.gather(*tasks)
+        assert b"infembed_model_busy_seconds_total 3.0" in metrics.render()
+        await queue.drain()
+
+    _run(test)
+
+
 def test_callers_that_wait_together_share_a_batch() -> None:
     async def test() -> None:
         model = Model()
