@@ -14,6 +14,10 @@ from service.pipeline import ServedEncoder
 from service.settings import Settings
 
 
+MOST_RUNS = 8
+"""Unless asked for. On many processors a thread for each batch would leave a long text, where two wait, to one of them."""
+
+
 class Loaded(NamedTuple):
     """A model and the collections whose vectors are its own."""
 
@@ -62,7 +66,7 @@ def _open(bundle: Bundle, settings: Settings) -> OnnxEncoder:
         n_threads=n_threads,
         provider=settings.provider,
         footprint=settings.footprint,
-        n_runs=min(settings.runs or n_threads, n_threads),
+        n_runs=min(settings.runs or MOST_RUNS, n_threads),
     )
 
 

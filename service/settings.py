@@ -67,8 +67,8 @@ class Settings(Config):
         ge=1,
         le=512,
         description="On `cpu`: batches that run side by side and share the threads; one that is alone has all of them. "
-        "Unset: a thread for each. 1 runs one after the other: slower under load (docs/serving_runtime.md), with less "
-        "memory.",
+        "Unset: a thread for each, but 8 at most. 1 runs one after the other: slower under load "
+        "(docs/serving_runtime.md), with less memory.",
     )
     provider: Provider = Field(
         default=Provider.CPU,
