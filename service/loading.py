@@ -13,9 +13,8 @@ from service.collections import SearchedCollection, close_collections, open_coll
 from service.pipeline import ServedEncoder
 from service.settings import Settings
 
-
 MOST_RUNS = 8
-"""Unless asked for. On many processors a thread for each batch would leave a long text, where two wait, to one of them."""
+"""Unless asked for. Of many threads one each would leave a long text to one of them as soon as two wait."""
 
 
 class Loaded(NamedTuple):
