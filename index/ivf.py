@@ -3,7 +3,8 @@
 Row numbers are positions 0..n-1 of the generation; `ids.i64` maps them to the passage store's row ids.
 """
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -102,16 +103,23 @@ def recall_of(found: IntArray, exact: IntArray) -> float:
 
 
 def tune_nprobe(index: faiss.Index, vectors: HalfArray, queries: FloatArray, *, k: int = 10) -> int:
-    """Return the smallest power of two of probed lists whose recall@k on `queries` reaches the target."""
+    """Return the fewest probed lists whose recall@k on `queries` reaches the target: time grows with them."""
     if not isinstance(index, faiss.IndexIVF):
         return 1
     exact = exact_search(vectors, queries, k=k)
-    nprobe = 1
-    while nprobe < index.nlist:
-        if recall_of(search(index, queries, k=k, nprobe=nprobe).positions, exact) >= RECALL_TARGET:
-            return nprobe
-        nprobe *= 2
-    return int(index.nlist)
+
+    def is_enough(nprobe: int) -> bool:
+        return recall_of(search(index, queries, k=k, nprobe=nprobe).positions, exact) >= RECALL_TARGET
+
+    doubled = next((n for n in _powers_of_two(index.nlist) if is_enough(n)), index.nlist)
+    return bisect_left(range(doubled), True, lo=doubled // 2 + 1, key=is_enough)
+
+
+def _powers_of_two(limit: int) -> Iterator[int]:
+    n = 1
+    while n < limit:
+        yield n
+        n *= 2
 
 
 def write(index: faiss.Index, path: Path) -> None:

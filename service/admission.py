@@ -5,7 +5,7 @@ from service.batching import Backlog, Lane
 
 _LEAST_RETRY_S = 0.1
 _MOST_RETRY_S = 30.0
-_SURE_OF_TIME = 0.8
+_SURE_OF_TIME = 0.7
 """Share of a request's time that what waits before it may take: the rate is an estimate, and under overload every lane
 is full to its bound, so that without room for a slower batch each request would end at its deadline or just beyond."""
 

@@ -51,6 +51,16 @@ def test_the_tuned_nprobe_reaches_the_target_on_other_queries() -> None:
     assert ivf.recall_of(found, ivf.exact_search(vectors, other, k=10)) >= 0.98
 
 
+def test_the_tuned_nprobe_is_no_larger_than_it_must_be() -> None:
+    vectors = _clustered(4000).astype(np.float16)
+    index, queries = ivf.build(vectors), _clustered(300, seed=1)
+    exact = ivf.exact_search(vectors, queries, k=10)
+    nprobe = ivf.tune_nprobe(index, vectors, queries)
+    with_one_less = ivf.search(index, queries, k=10, nprobe=nprobe - 1).positions
+    assert nprobe > 1
+    assert ivf.recall_of(with_one_less, exact) < ivf.RECALL_TARGET
+
+
 def test_more_lists_are_probed_rather_than_too_few_documents_returned() -> None:
     vectors = _clustered(400).astype(np.float16)
     found = ivf.search(ivf.build(vectors), _clustered(20, seed=1), k=400, nprobe=1)

@@ -61,10 +61,10 @@ def test_bulk_is_told_that_it_drains_slower_while_others_wait() -> None:
     assert _retry_s(admission, 1000, Lane.BULK) == pytest.approx(1.0 * (6000 + 10_000) / 6000)
 
 
-def test_what_would_wait_for_more_than_four_fifths_of_its_time_is_refused() -> None:
+def test_what_would_wait_for_more_than_seven_tenths_of_its_time_is_refused() -> None:
     admission = _admission()
-    _admit(admission, 700, Lane.INTERACTIVE, timeout_s=1)
-    with pytest.raises(OverloadedError, match="at most 800 may wait"):
+    _admit(admission, 600, Lane.INTERACTIVE, timeout_s=1)
+    with pytest.raises(OverloadedError, match="at most 700 may wait"):
         _admit(admission, 101, Lane.INTERACTIVE, timeout_s=1)
     _admit(admission, 100, Lane.INTERACTIVE, timeout_s=1)
 
