@@ -219,11 +219,7 @@ class _Runs(NamedTuple):
     ) -> FloatArray:
         """Run a batch in parts of similar length that fit the processor."""
         parts = list(plan_batches([len(item.ids) for item in items], max_batch_tokens=self.most_tokens))
-        if len(parts) == 1:
-            (rows,) = parts
-            vectors = run([items[row] for row in rows])
-        else:
-            vectors = np.concatenate([run([items[row] for row in rows]) for rows in parts])
+        vectors = np.concatenate([run([items[row] for row in rows]) for rows in parts])
         result = np.empty_like(vectors)
         result[np.concatenate(parts)] = vectors
         return result
