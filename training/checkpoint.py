@@ -45,20 +45,45 @@ def save_checkpoint(
     model: InfEmbed, out: Path, *, name: str, made_from: dict[str, JsonValue], dimensions: tuple[int, ...] = ()
 ) -> CheckpointManifest:
     """Write what was trained, whole or not at all; `out` must not exist."""
-    is_lora = model.config.lora is not None
-    file = _FACTORS_FILE if is_lora else _WEIGHTS_FILE
+    return write_checkpoint(
+        _trained(model),
+        out,
+        name=name,
+        model=model.config,
+        base_fingerprint=model.base_fingerprint,
+        dimensions=dimensions,
+        made_from=made_from,
+    )
+
+
+def write_checkpoint(
+    trained: dict[str, Tensor],
+    out: Path,
+    *,
+    name: str,
+    model: ModelConfig,
+    base_fingerprint: str,
+    dimensions: tuple[int, ...],
+    made_from: dict[str, JsonValue],
+) -> CheckpointManifest:
+    """Write trained tensors of a model as a checkpoint, whole or not at all; `out` must not exist."""
+    file = _file_of(model)
     with new_directory(out) as directory:
-        _write(_trained(model), directory / file)
+        _write(trained, directory / file)
         manifest = CheckpointManifest(
             name=name,
-            model=model.config,
-            base_fingerprint=model.base_fingerprint,
+            model=model,
+            base_fingerprint=base_fingerprint,
             dimensions=dimensions,
             made_from=made_from,
             files=(describe_file(directory, file),),
         )
         (directory / CHECKPOINT_FILE).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
     return manifest
+
+
+def _file_of(model: ModelConfig) -> str:
+    return _WEIGHTS_FILE if model.lora is None else _FACTORS_FILE
 
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
@@ -125,24 +150,30 @@ def _require_base(model: InfEmbed, manifest: CheckpointManifest, path: Path) -> 
 
 def restore(model: InfEmbed, path: Path) -> None:
     """Put a checkpoint's weights into a model of the same configuration."""
-    is_lora = model.config.lora is not None
-    file = path / (_FACTORS_FILE if is_lora else _WEIGHTS_FILE)
-    try:
-        found = load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise AlteredArtefactError(f"{file} cannot be read: {error}; {_REMEDY}") from error
+    found = read_trained(path, model.config)
     expected = _trained(model)
     wrong = sorted(name for name in expected.keys() | found.keys() if _shape(expected, name) != _shape(found, name))
     if wrong:
         name = wrong[0]
         raise MismatchedArtefactError(
-            f"{file} does not fit {model.config.base}: {name} has shape {_shape(found, name)}, the model needs "
-            f"{_shape(expected, name)} ({len(wrong)} such tensors); was it trained on another base model?"
+            f"{path / _file_of(model.config)} does not fit {model.config.base}: {name} has shape "
+            f"{_shape(found, name)}, the model needs {_shape(expected, name)} ({len(wrong)} such tensors); "
+            "was it trained on another base model?"
         )
-    if is_lora:
+    if model.config.lora is not None:
         load_factors(model.query_tower, found)
     else:
         model.query_tower.encoder.load_state_dict(found)
+
+
+def read_trained(path: Path, model: ModelConfig) -> dict[str, Tensor]:
+    """Read a checkpoint's tensors as they lie there, on the CPU."""
+    file = path / _file_of(model)
+    try:
+        found: dict[str, Tensor] = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise AlteredArtefactError(f"{file} cannot be read: {error}; {_REMEDY}") from error
+    return found
 
 
 def _trained(model: InfEmbed) -> dict[str, Tensor]:

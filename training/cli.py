@@ -1,4 +1,4 @@
-"""`infembed train`."""
+"""`infembed train` and `infembed average`."""
 
 import json
 import os
@@ -55,3 +55,17 @@ def train(  # noqa: PLR0917 - the options of a command, given by name
         after = getattr(trained.after, name)
         console.print(f"  dev {name:11} {before * 100:6.1f} -> {after * 100:6.1f}")
     console.print(f"model at {trained.model}; loss curve in {directory}/curve.jsonl; tracked in {where}")
+
+
+def average(
+    checkpoints: Annotated[list[Path], typer.Argument(help="RUN/model of two runs or more on one base model.")],
+    out: Annotated[Path, typer.Option(help="The checkpoint's directory; must not exist.")],
+    name: Annotated[str | None, typer.Option(help="Its name; default: that of the directory.")] = None,
+) -> None:
+    """Write the mean of several runs' weights as one checkpoint."""
+    from training.average import average as mean
+
+    manifest = mean(checkpoints, out, name=name or out.name)
+    lora = manifest.model.lora
+    what = "all weights of the query tower" if lora is None else f"factors of rank {lora.rank}"
+    plain_console().print(f"mean of {len(checkpoints)} runs, {what}, at {out}")

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ from training.model import InfEmbed, query_inputs
 LORA = LoraConfig(rank=4, alpha=8)
 
 
-def make_model(directory: Path, **changes: object) -> InfEmbed:
+def make_model(directory: Path, **changes: Any) -> InfEmbed:
     """Make a model as a finished run has it: trained, with factors of half precision."""
     model = changed_model(directory, **changes)
     if model.config.lora is not None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,10 +27,10 @@ from training.model import InfEmbed, open_model, query_inputs
 QUERIES = (("how about bread", "only child"), ("how about bread", None), ("bike brake", "only cost"))
 
 
-def changed_model(directory: Path, **changes: object) -> InfEmbed:
+def changed_model(directory: Path, *, seed: int = 0, **changes: Any) -> InfEmbed:
     """Make a model whose every trainable weight has moved."""
     toy_config(directory)
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = open_model(toy_model(directory, **changes))
     with torch.no_grad():
         for parameter in model.parameters():
