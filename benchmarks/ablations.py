@@ -36,7 +36,18 @@ from training.model import InfEmbed, open_model
 from training.run import train
 from training.run_directory import MODEL
 
-TEST = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "csfcube", "npl", "cranfield", "cisi")
+TEST = (
+    "instruct-mini",
+    "instruct-mini-2",
+    "medquad",
+    "condaqa",
+    "perspectrum",
+    "fever-symmetric",
+    "csfcube",
+    "npl",
+    "cranfield",
+    "cisi",
+)
 
 
 def main() -> None:

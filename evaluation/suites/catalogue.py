@@ -30,7 +30,16 @@ BUILT: Mapping[str, BuiltSuite] = {
     "cranfield": BuiltSuite("cranfield", classic.build_cranfield),
     "cisi": BuiltSuite("cisi", classic.build_cisi),
 }
-DEFAULT = ("instruct-mini", "medquad", "condaqa", "perspectrum", "fever-symmetric", "cranfield", "cisi")
+DEFAULT = (
+    "instruct-mini",
+    "instruct-mini-2",
+    "medquad",
+    "condaqa",
+    "perspectrum",
+    "fever-symmetric",
+    "cranfield",
+    "cisi",
+)
 """What the gate looks at unless told otherwise. `--suite` adds npl, whose corpus takes longest to encode, and csfcube,
 whose long abstracts take nearly as long and whose 16 topics with changed instructions would weigh as much as 250."""
 

@@ -2,7 +2,9 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 
-from evaluation.suites.builtin import load_builtin
+import pytest
+
+from evaluation.suites.builtin import BUILTIN, load_builtin
 from training.corpus.files import read_corpus
 from training.corpus.mini import DEV_DOMAINS, DIRECTORY, Part, read_mini
 from training.corpus.rows import InstructionType
@@ -32,8 +34,9 @@ def test_parts_share_no_domain_and_no_text() -> None:
     assert not texts[0] & texts[1]
 
 
-def test_it_shares_no_domain_and_no_document_with_the_suite_it_is_tested_on() -> None:
-    suite = load_builtin("instruct-mini")
+@pytest.mark.parametrize("name", BUILTIN)
+def test_it_shares_no_domain_and_no_document_with_the_suites_it_is_tested_on(name: str) -> None:
+    suite = load_builtin(name)
     rows = list(read_corpus(DIRECTORY).rows)
     assert not {row.domain for row in rows} & {query.topic.rpartition("-")[0] for query in suite.queries}
     assert not {pair.document for row in rows for pair in row.pairs()} & set(suite.documents.values())
