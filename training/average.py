@@ -4,6 +4,7 @@ What low-rank factors add to a matrix is scale * B A. Factors cannot be averaged
 runs side by side, each B divided by the number of runs, add the mean of what the runs add. The rank is their sum.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -11,36 +12,43 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
-from infembed.errors import BadConfigError, MismatchedArtefactError
+from infembed.errors import BadConfigError, MismatchedArtefactError, NonFiniteError
 from training.checkpoint import CheckpointManifest, read_manifest, read_trained, write_checkpoint
-from training.config import LoraConfig
+from training.config import MOST_RANK, NAME, LoraConfig
 
 _UP = ".lora_B."
+_Shapes = dict[str, tuple[int | str, ...]]
 
 
 def average(paths: Sequence[Path], out: Path, *, name: str) -> CheckpointManifest:
     """Write the mean of checkpoints on one base model, whole or not at all; `out` must not exist."""
     if len(paths) < 2:
         raise BadConfigError(f"{len(paths)} checkpoint is no mean; give two or more")
+    if not re.fullmatch(NAME, name):
+        raise BadConfigError(
+            f"name {name!r} is none: letters, digits, dots, dashes and underscores make one; give --name"
+        )
+    if inside := [path for path in paths if out.resolve().is_relative_to(path.resolve())]:
+        raise BadConfigError(f"{out} lies in {inside[0]}, which is read; choose a directory of its own")
     manifests = [read_manifest(path) for path in paths]
     for path, manifest in zip(paths[1:], manifests[1:], strict=True):
         _require_alike(paths[0], manifests[0], path, manifest)
-    runs = [read_trained(path, manifest.model) for path, manifest in zip(paths, manifests, strict=True)]
-    for path, run in zip(paths, runs, strict=True):
-        if run.keys() != runs[0].keys():
-            raise MismatchedArtefactError(f"{path} has other tensors than {paths[0]}: their mean is no model")
     first = manifests[0]
     loras = [manifest.model.lora for manifest in manifests if manifest.model.lora is not None]
+    rank = sum(lora.rank for lora in loras)
+    if rank > MOST_RANK:
+        raise BadConfigError(f"ranks {', '.join(str(lora.rank) for lora in loras)} add up to {rank}, above {MOST_RANK}")
+    runs = [read_trained(path, manifest.model) for path, manifest in zip(paths, manifests, strict=True)]
+    for path, manifest, run in zip(paths, manifests, runs, strict=True):
+        _require_whole(path, run, _shapes(runs[0], first.model.lora), manifest.model.lora)
     if loras:
-        rank = sum(lora.rank for lora in loras)
         tensors = _side_by_side(runs, [lora.alpha / lora.rank for lora in loras])
         model = first.model.model_copy(update={"lora": LoraConfig(rank=rank, alpha=rank)})
     else:
         tensors = {key: _mean(run[key] for run in runs) for key in runs[0]}
         model = first.model
     sources: list[JsonValue] = [
-        {"name": manifest.name, "files": [entry.model_dump(mode="json") for entry in manifest.files]}
-        for manifest in manifests
+        manifest.model_dump(mode="json", include={"name", "model", "made_from", "files"}) for manifest in manifests
     ]
     return write_checkpoint(
         tensors,
@@ -65,24 +73,49 @@ def _require_alike(first: Path, expected: CheckpointManifest, path: Path, found:
         )
 
 
+def _require_whole(path: Path, run: Mapping[str, Tensor], expected: _Shapes, lora: LoraConfig | None) -> None:
+    """Refuse tensors that are not those of a run of this rank on this base model, or are no numbers."""
+    if _shapes(run, lora) != expected:
+        raise MismatchedArtefactError(
+            f"{path} holds tensors of other names or shapes than its manifest and the first run's"
+        )
+    if broken := [name for name, tensor in run.items() if not torch.isfinite(tensor).all()]:
+        raise NonFiniteError(f"{path} holds values that are no finite numbers ({broken[0]}); train it again")
+
+
+def _shapes(run: Mapping[str, Tensor], lora: LoraConfig | None) -> _Shapes:
+    """Return shapes by name, with "rank" where a factor has the rank that its run's configuration says."""
+    return {
+        name: tuple(
+            "rank" if lora is not None and axis == (1 if _UP in name else 0) and size == lora.rank else size
+            for axis, size in enumerate(tensor.shape)
+        )
+        for name, tensor in run.items()
+    }
+
+
 def _shape_of(manifest: CheckpointManifest) -> dict[str, object]:
     model = manifest.model.model_dump(mode="json", exclude={"base", "lora", "dropout"})  # the base by its weights
     return {
-        "base_fingerprint": manifest.base_fingerprint[:12],
+        "base_fingerprint": manifest.base_fingerprint,
         **{f"model.{key}": value for key, value in model.items()},
         "factors": manifest.model.lora is not None,
-        "dimensions": manifest.dimensions,
+        "dimensions": sorted(manifest.dimensions),
     }
 
 
 def _side_by_side(runs: Sequence[Mapping[str, Tensor]], scales: Sequence[float]) -> dict[str, Tensor]:
-    """Join factors along the rank, so that with a scale of 1 they add the mean of what each run's add."""
-    return {
+    """Join factors along the rank, so that with a scale of 1 they add the mean of what each run's add.
+
+    They are rounded to half precision, as a run's are (docs/decisions/0008): what is scored is what is served.
+    """
+    joined = {
         key: torch.cat([run[key].float() * (scale / len(runs)) for run, scale in zip(runs, scales, strict=True)], dim=1)
         if _UP in key
         else torch.cat([run[key].float() for run in runs], dim=0)
         for key in runs[0]
     }
+    return {key: tensor.half().float() for key, tensor in joined.items()}
 
 
 def _mean(tensors: Iterable[Tensor]) -> Tensor:

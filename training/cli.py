@@ -63,8 +63,11 @@ def average(
     name: Annotated[str | None, typer.Option(help="Its name; default: that of the directory.")] = None,
 ) -> None:
     """Write the mean of several runs' weights as one checkpoint."""
+    from infembed.errors import BadConfigError
     from training.average import average as mean
 
+    if len({path.resolve() for path in checkpoints}) < len(checkpoints):
+        raise BadConfigError("a checkpoint is given twice, so it would count twice; give each once")
     manifest = mean(checkpoints, out, name=name or out.name)
     lora = manifest.model.lora
     what = "all weights of the query tower" if lora is None else f"factors of rank {lora.rank}"

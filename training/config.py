@@ -19,6 +19,9 @@ MINI = "inf-ir-mini"
 """The corpus in this package; it has a part for training and one for dev."""
 MIN_DIM = 8
 """The narrowest vectors that a run may train."""
+MOST_RANK = 512
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""What runs may be called: their directories and bundles are named so."""
 
 
 class Arithmetic(StrEnum):
@@ -32,7 +35,7 @@ class Arithmetic(StrEnum):
 class LoraConfig(Config):
     """Low-rank factors beside every matrix of the encoder's layers; the base weights stay as they are."""
 
-    rank: int = Field(default=16, ge=1, le=512, description="raising it learns more and stores more")
+    rank: int = Field(default=16, ge=1, le=MOST_RANK, description="raising it learns more and stores more")
     alpha: float = Field(default=32, gt=0, description="raising it makes each step change the model more")
     dropout: float = Field(default=0.0, ge=0, lt=1)
 
@@ -186,7 +189,7 @@ class StepsConfig(Config):
 class TrainConfig(Config):
     """A whole training run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=NAME)
     seed: int = Field(default=42, ge=0, lt=2**32)
     start_from: str | None = Field(default=None, description="a run's model to go on from; None: the base model")
     model: ModelConfig = ModelConfig()

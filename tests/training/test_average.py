@@ -1,17 +1,28 @@
 """Means of runs: what several runs' factors add to each matrix, averaged, and nothing else."""
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from infembed.artefacts import describe_file
 from infembed.bundle import Tower
-from infembed.errors import BadArtefactError, BadConfigError, MismatchedArtefactError, MissingArtefactError
+from infembed.errors import (
+    BadArtefactError,
+    BadConfigError,
+    MismatchedArtefactError,
+    MissingArtefactError,
+    NonFiniteError,
+)
 from tests.tiny import make_checkpoint
 from tests.training.test_checkpoint import changed_model, vectors
 from training.average import average
-from training.checkpoint import load_checkpoint, read_manifest, save_checkpoint
+from training.checkpoint import CHECKPOINT_FILE, load_checkpoint, read_manifest, save_checkpoint
+from training.cli import average as average_command
 from training.config import LoraConfig
 from training.model import InfEmbed
 
@@ -45,7 +56,9 @@ def test_mean_of_factors_adds_the_mean_of_what_each_adds(tmp_path: Path) -> None
     ours, first, second = added(tmp_path / "mean"), added(one), added(two)
     assert ours.keys() == first.keys() != set()
     for name, matrix in ours.items():
-        torch.testing.assert_close(matrix, (first[name] + second[name]) / 2, atol=1e-6, rtol=0)
+        torch.testing.assert_close(
+            matrix, (first[name] + second[name]) / 2, atol=1e-3, rtol=2**-10
+        )  # factors are halves
 
 
 @pytest.mark.parametrize("lora", [LoraConfig(rank=4, alpha=8), None])
@@ -53,7 +66,7 @@ def test_mean_of_a_run_with_itself_is_the_run(tmp_path: Path, lora: LoraConfig |
     one = run(tmp_path, "one", seed=1, lora=lora, tower=Tower.FROZEN)
     average([one, one, one], tmp_path / "mean", name="mean")
     torch.testing.assert_close(
-        vectors(load_checkpoint(tmp_path / "mean")), vectors(load_checkpoint(one)), atol=1e-5, rtol=0
+        vectors(load_checkpoint(tmp_path / "mean")), vectors(load_checkpoint(one)), atol=1e-3, rtol=0
     )
 
 
@@ -73,7 +86,8 @@ def test_it_says_what_it_is_the_mean_of(tmp_path: Path) -> None:
     assert manifest.name == "both"
     sources = manifest.made_from["mean_of"]
     assert isinstance(sources, list)
-    assert sources[1] == {"name": "two", "files": [read_manifest(two).files[0].model_dump(mode="json")]}
+    expected = read_manifest(two).model_dump(mode="json")
+    assert sources[1] == {key: expected[key] for key in ("name", "model", "made_from", "files")}
 
 
 def test_runs_that_mean_different_things_are_refused(tmp_path: Path) -> None:
@@ -102,7 +116,50 @@ def test_another_base_model_is_refused(tmp_path: Path) -> None:
         average([one, three], tmp_path / "mean", name="mean")
 
 
+def altered(path: Path, change: Callable[[dict[str, Tensor]], dict[str, Tensor]]) -> Path:
+    """Write a run's tensors anew, changed, under a manifest that vouches for them."""
+    file = path / "factors.safetensors"
+    save_file(change(load_file(file)), file)
+    manifest = json.loads((path / CHECKPOINT_FILE).read_text(encoding="utf-8"))
+    manifest["files"] = [describe_file(path, file.name).model_dump(mode="json")]
+    (path / CHECKPOINT_FILE).write_text(json.dumps(manifest), encoding="utf-8")
+    return path
+
+
+def test_tensors_that_are_not_those_of_a_run_are_refused(tmp_path: Path) -> None:
+    lora = LoraConfig(rank=4, alpha=8)
+    one = run(tmp_path, "one", seed=1, lora=lora)
+    nan = altered(run(tmp_path, "nan", seed=2, lora=lora), lambda found: {k: t / 0 for k, t in found.items()})
+    with pytest.raises(NonFiniteError, match="nan holds values that are no finite numbers"):
+        average([one, nan], tmp_path / "mean", name="mean")
+    for name, change in {
+        "cut": lambda found: {k: t[:2] if "lora_A" in k else t for k, t in found.items()},
+        "fewer": lambda found: dict(list(found.items())[1:]),
+    }.items():
+        other = altered(run(tmp_path, name, seed=2, lora=lora), change)
+        with pytest.raises(MismatchedArtefactError, match=f"{name} holds tensors of other names or shapes"):
+            average([one, other], tmp_path / "mean", name="mean")
+    assert not (tmp_path / "mean").exists()
+
+
+def test_names_places_and_ranks_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    one = run(tmp_path, "one", seed=1, lora=LoraConfig(rank=300, alpha=300))
+    with pytest.raises(BadConfigError, match="ranks 300, 300 add up to 600, above 512"):
+        average([one, one], tmp_path / "mean", name="mean")
+    with pytest.raises(BadConfigError, match="one, which is read"):
+        average([one, one], one / "mean", name="mean")
+    for name in ("", "../up", "a b"):
+        with pytest.raises(BadConfigError, match="give --name"):
+            average([one, one], tmp_path / "mean", name=name)
+
+
+def test_the_command_refuses_a_run_that_is_given_twice(tmp_path: Path) -> None:
+    one = run(tmp_path, "one", seed=1, lora=LoraConfig(rank=4, alpha=8))
+    with pytest.raises(BadConfigError, match="given twice"):
+        average_command([one, tmp_path / "." / "one"], tmp_path / "mean")
+
+
 def test_a_checkpoint_is_never_overwritten(tmp_path: Path) -> None:
     one = run(tmp_path, "one", seed=1, lora=LoraConfig(rank=4, alpha=8))
     with pytest.raises(BadArtefactError, match="exists already"):
-        average([one, one], one, name="mean")
+        average([one, one], run(tmp_path, "two", seed=2, lora=LoraConfig(rank=4, alpha=8)), name="mean")
