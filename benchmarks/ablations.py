@@ -21,7 +21,7 @@ from benchmarks.ablation_variants import Change, apply, changes, run_directory, 
 from evaluation.encoders import ScoredModel, directory_digest
 from evaluation.evaluate import Suites, evaluate
 from evaluation.report import ModelIdentity, ModelKind, Report, load_report, save_report
-from evaluation.suites.catalogue import find_suite
+from evaluation.suites.catalogue import DEFAULT, find_suite
 from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
 from infembed.inputs import Fusion, InputType, TextInput
@@ -36,18 +36,7 @@ from training.model import InfEmbed, open_model
 from training.run import train
 from training.run_directory import MODEL
 
-TEST = (
-    "instruct-mini",
-    "instruct-mini-2",
-    "medquad",
-    "condaqa",
-    "perspectrum",
-    "fever-symmetric",
-    "csfcube",
-    "npl",
-    "cranfield",
-    "cisi",
-)
+TEST = (*DEFAULT, "csfcube", "npl")
 
 
 def main() -> None:

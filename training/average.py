@@ -63,7 +63,7 @@ def average(paths: Sequence[Path], out: Path, *, name: str) -> CheckpointManifes
 
 def _require_alike(first: Path, expected: CheckpointManifest, path: Path, found: CheckpointManifest) -> None:
     """Refuse runs whose weights mean different things; ranks may differ."""
-    ours, theirs = _shape_of(expected), _shape_of(found)
+    ours, theirs = _must_agree(expected), _must_agree(found)
     differing = [key for key in ours if ours[key] != theirs[key]]
     if differing:
         key = differing[0]
@@ -94,7 +94,7 @@ def _shapes(run: Mapping[str, Tensor], lora: LoraConfig | None) -> _Shapes:
     }
 
 
-def _shape_of(manifest: CheckpointManifest) -> dict[str, object]:
+def _must_agree(manifest: CheckpointManifest) -> dict[str, object]:
     model = manifest.model.model_dump(mode="json", exclude={"base", "lora", "dropout"})  # the base by its weights
     return {
         "base_fingerprint": manifest.base_fingerprint,

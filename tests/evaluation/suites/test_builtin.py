@@ -39,11 +39,11 @@ def test_every_topic_has_two_changed_instructions_over_one_query(name: str) -> N
         assert query.instruction != suite.by_id[query.original].instruction
 
 
-@pytest.mark.parametrize("name", BUILTIN)
-def test_most_changed_instructions_keep_a_document_that_was_relevant(name: str) -> None:
+@pytest.mark.parametrize(("name", "share"), [("instruct-mini", 0.8), ("instruct-mini-2", 0.7)])
+def test_most_changed_instructions_keep_a_document_that_was_relevant(name: str, share: float) -> None:
     suite = load_builtin(name)
     kept = [query for query in suite.changed_queries if suite.preserved(query)]
-    assert len(kept) / len(suite.changed_queries) > 0.7
+    assert len(kept) / len(suite.changed_queries) > share
 
 
 @pytest.mark.parametrize("name", BUILTIN)
