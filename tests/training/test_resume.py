@@ -4,7 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -65,7 +65,18 @@ def model_of(trained: Trained) -> dict[str, torch.Tensor]:
     return found
 
 
+@pytest.fixture
+def one_thread(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Sum in one order, here and in the process that is killed: several threads differ in the last bits of a loss."""
+    n_threads = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(n_threads)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
 def test_killed_run_has_the_loss_curve_of_one_that_was_not(tmp_path: Path) -> None:
     """Dropout is on, so the state of the random numbers is part of what must come back."""
     toy_config(tmp_path)
@@ -82,8 +93,7 @@ def test_killed_run_has_the_loss_curve_of_one_that_was_not(tmp_path: Path) -> No
     (half_written / STATE_FILE).write_bytes(state[: len(state) // 2])
     resumed = go_on(tmp_path, config, tracking=Tracking(uri_of(tmp_path)))
     assert resumed.is_resumed
-    # Relative: near 4 a float32 has steps of 5e-7, and sums may come in another order where memory lies elsewhere.
-    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "whole"), rel=1e-6)
+    assert losses(tmp_path / "run") == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
     assert [p["step"] for p in read_curve(tmp_path / "run")] == [p["step"] for p in read_curve(tmp_path / "whole")]
     assert resumed.best_step == whole.best_step
     assert list(resumed.after) == pytest.approx(list(whole.after), abs=1e-6)
@@ -94,7 +104,7 @@ def test_killed_run_has_the_loss_curve_of_one_that_was_not(tmp_path: Path) -> No
     (tracked,) = client.search_runs([client.get_experiment_by_name(EXPERIMENT).experiment_id])
     assert tracked.info.status == "FINISHED"
     points = {p.step: p.value for p in client.get_metric_history(tracked.info.run_id, "loss")}
-    assert points == pytest.approx(losses(tmp_path / "whole"), rel=1e-6)
+    assert points == pytest.approx(losses(tmp_path / "whole"), abs=1e-6)
 
 
 class Killed(BaseException):
