@@ -12,6 +12,7 @@ import argparse
 import os
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from rich.console import Console
@@ -24,6 +25,7 @@ from evaluation.report import ModelIdentity, ModelKind, Report, load_report, sav
 from evaluation.suites.catalogue import DEFAULT, find_suite
 from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
+from infembed.encoder import Encoder
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.progress import show_progress
 from training.checkpoint import load_checkpoint
@@ -37,6 +39,9 @@ from training.run import train
 from training.run_directory import MODEL
 
 TEST = (*DEFAULT, "csfcube", "npl")
+CUT = ("as configured", "Matryoshka")
+"""Variants that are scored at narrower widths as well: untrained for them, and trained."""
+WIDTHS = (192, 96)
 
 
 def main() -> None:
@@ -65,8 +70,9 @@ def main() -> None:
     if arguments.max_steps:
         config = with_steps(config, arguments.max_steps)
     reports = {
-        name: _scored(model, name, suites, arguments.work / arguments.suites, arguments.work)
+        label: _scored(scored, arguments.work / arguments.suites / f"{slug(label)}.json", name, suites, arguments.work)
         for name, model in _models(config, {name: every[name] for name in names}, arguments.work)
+        for label, scored in _by_width(name, model, arguments.work)
     }
     for lines in (means_table(reports), suite_table(reports), type_table(reports), held_out_table(reports)):
         print("\n".join(lines), end="\n\n")
@@ -94,13 +100,10 @@ def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> It
         yield name, load_checkpoint(out / MODEL)
 
 
-def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, work: Path) -> Report:
-    """Score a model; a report of these very weights is taken as it is."""
+def _by_width(name: str, model: InfEmbed, work: Path) -> Iterator[tuple[str, ScoredModel]]:
+    """Yield the model as it is, and for some variants cut to narrower vectors."""
     trained = run_directory(work, name) / MODEL
     digest = directory_digest(trained) if trained.exists() else digest_of([model.base_fingerprint, model.config.fusion])
-    path = directory / f"{slug(name)}.json"
-    if path.is_file() and (found := load_report(path)).model.digest == digest:
-        return found
     is_base = model.config.tower.keeps_documents or not trained.exists()
     fingerprint = digest_of([model.base_document_digest] if is_base else [digest, model.base_document_digest])
     identity = ModelIdentity(
@@ -110,17 +113,26 @@ def _scored(model: InfEmbed, name: str, suites: list[Suite], directory: Path, wo
         kind=ModelKind.CHECKPOINT,
         fusion=model.config.fusion,
     )
-    encoder = TorchEncoder(model, document_fingerprint=fingerprint)
+    whole = ScoredModel(identity, TorchEncoder(model, document_fingerprint=fingerprint))
+    yield name, whole
+    for width in WIDTHS if name in CUT else ():
+        yield f"{name}, {width} values", replace(whole, width=width)
+
+
+def _scored(model: ScoredModel, path: Path, name: str, suites: list[Suite], work: Path) -> Report:
+    """Score a model; a report of these very weights is taken as it is."""
+    if path.is_file() and (found := load_report(path)).model.digest == model.scored_as.digest:
+        return found
     with show_progress(Console(stderr=True), unit="texts") as progress:
-        report = evaluate(ScoredModel(identity, encoder), Suites(suites, {}), cache=work / "vectors", report=progress)
+        report = evaluate(model, Suites(suites, {}), cache=work / "vectors", report=progress)
     seconds = run_directory(work, name) / "seconds"
-    notes = {"query_ms": _query_ms(encoder), "training_s": seconds.read_text() if seconds.is_file() else ""}
+    notes = {"query_ms": _query_ms(model.encoder), "training_s": seconds.read_text() if seconds.is_file() else ""}
     report = report.model_copy(update={"notes": report.notes | notes})
     save_report(report, path)
     return report
 
 
-def _query_ms(encoder: TorchEncoder, *, n: int = 50) -> float:
+def _query_ms(encoder: Encoder, *, n: int = 50) -> float:
     """Time single queries of about 8 tokens with an instruction of about 15; the median in milliseconds."""
     queries = [
         TextInput(

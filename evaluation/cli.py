@@ -51,6 +51,9 @@ def evaluate(  # noqa: PLR0917 - the options of a command, given by name
     without_instructions: Annotated[
         bool, typer.Option(help="Drop every instruction: the baseline that any instruction must beat.")
     ] = False,
+    dimensions: Annotated[
+        int | None, typer.Option(help="Cut vectors to this many values, as a request's `dimensions` does.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Score a model on suites; writes a report and a page to look at."""
@@ -74,7 +77,7 @@ def evaluate(  # noqa: PLR0917 - the options of a command, given by name
     }
     if precision is not Precision.FP32 and bundle is None:
         raise typer.BadParameter("--precision chooses the graphs of a bundle; give --bundle with it")
-    model = replace(_open_model(sources, precision), hears_instructions=not without_instructions)
+    model = replace(_open_model(sources, precision), hears_instructions=not without_instructions, width=dimensions)
     suites = find_suites(suite or [], data=data)
     _say_what_is_left_out(console, suites)
     with show_progress(console, unit="texts") as progress:

@@ -15,7 +15,7 @@ from evaluation.vector_cache import digest_of
 from infembed.artefacts import sha256_file
 from infembed.bundle import Precision
 from infembed.encoder import Encoder, OnnxEncoder
-from infembed.errors import BadArtefactError, MissingArtefactError
+from infembed.errors import BadArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion, TextInput, render
 from infembed.vectors import FloatArray, normalize, require_finite
 
@@ -28,6 +28,24 @@ class ScoredModel:
     encoder: Encoder
     hears_instructions: bool = True
     """False scores the model as if nobody had given it an instruction: the baseline `none`."""
+    width: int | None = None
+    """Vectors are cut to this many values, as `dimensions` of a request cuts them; None leaves them whole."""
+
+    @property
+    def scored_as(self) -> ModelIdentity:
+        """Who the scores are of: a deaf or cut model has a digest of its own, lest it pass for the served one."""
+        identity = self.identity
+        if not self.hears_instructions:
+            digest = digest_of(["without instructions", identity.digest])
+            identity = identity.model_copy(update={"digest": digest, "fusion": "none"})
+        if self.width is not None:
+            cut = {
+                "digest": digest_of(["cut", str(self.width), identity.digest]),
+                "document_fingerprint": CutEncoder(self.encoder, self.width).document_fingerprint,
+                "dimensions": self.width,
+            }
+            identity = identity.model_copy(update=cut)
+        return identity
 
 
 def open_bundle(path: Path, *, precision: Precision = Precision.FP32) -> ScoredModel:
@@ -159,6 +177,26 @@ class DeafEncoder:
 
     def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
         return self._encoder.encode_queries([replace(query, instruction=None) for query in queries])
+
+
+class CutEncoder:
+    """Keeps the first values of each vector, scaled to unit length: a narrower width, as it is served."""
+
+    def __init__(self, encoder: Encoder, width: int) -> None:
+        if not 0 < width < encoder.dim:
+            raise BadConfigError(
+                f"dimensions is {width}, the model's vectors have {encoder.dim}; give 1 to {encoder.dim - 1}, "
+                "or none for whole vectors"
+            )
+        self._encoder = encoder
+        self.dim = width
+        self.document_fingerprint = digest_of(["cut", str(width), encoder.document_fingerprint])
+
+    def encode_documents(self, texts: Sequence[str]) -> FloatArray:
+        return normalize(self._encoder.encode_documents(texts)[:, : self.dim])
+
+    def encode_queries(self, queries: Sequence[TextInput]) -> FloatArray:
+        return normalize(self._encoder.encode_queries(queries)[:, : self.dim])
 
 
 def directory_digest(directory: Path) -> str:

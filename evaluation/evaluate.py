@@ -7,15 +7,15 @@ from importlib.metadata import version as installed
 from pathlib import Path
 from typing import NamedTuple
 
-from evaluation.encoders import DeafEncoder, ScoredModel
+from evaluation.encoders import CutEncoder, DeafEncoder, ScoredModel
 from evaluation.moves import extreme_topics
-from evaluation.report import Measure, ModelIdentity, ModelKind, Report, ServingCosts, SuiteScores
+from evaluation.report import Measure, ModelKind, Report, ServingCosts, SuiteScores
 from evaluation.runs import query_inputs
 from evaluation.scoring import make_runs, measure_runs
 from evaluation.suites.catalogue import DEFAULT, find_suite
 from evaluation.suites.layout import Suite
 from evaluation.summary import summarize
-from evaluation.vector_cache import CachedEncoder, digest_of
+from evaluation.vector_cache import CachedEncoder
 from infembed import progress, version
 from infembed.encoder import Encoder
 from infembed.errors import MissingArtefactError
@@ -59,8 +59,9 @@ def evaluate(
     What a service answers is never taken from the cache, since that is what is being scored.
     """
     directory = None if model.identity.kind is ModelKind.URL else cache
+    scored_as = model.scored_as  # refuses a width that cannot be before anything is encoded
     made = Report(
-        model=_identity(model),
+        model=scored_as,
         created_at=clock().isoformat(timespec="seconds"),
         suites=tuple(_score(model, suite, directory, report) for suite in suites.found),
         serving=serving,
@@ -93,20 +94,13 @@ def _score(model: ScoredModel, suite: Suite, directory: Path | None, report: pro
     cached = CachedEncoder(
         model.encoder, identity.digest, directory, precision=identity.precision, on_encoded=on_encoded
     )
-    encoder: Encoder = cached if model.hears_instructions else DeafEncoder(cached)
+    whole: Encoder = cached if model.hears_instructions else DeafEncoder(cached)
+    encoder = whole if model.width is None else CutEncoder(whole, model.width)
     runs = make_runs(suite, encoder)
     scores = measure_runs(suite, runs)
     report(what, total, total)
     moves = extreme_topics(suite, runs.instructed, scores.values_of(Measure.P_MRR))
     return scores.model_copy(update={"moves": moves})
-
-
-def _identity(model: ScoredModel) -> ModelIdentity:
-    """Give a deaf model a digest of its own: its scores must not pass for those of the one that hears."""
-    if model.hears_instructions:
-        return model.identity
-    digest = digest_of(["without instructions", model.identity.digest])
-    return model.identity.model_copy(update={"digest": digest, "fusion": "none"})
 
 
 def _made_with() -> dict[str, str]:

@@ -134,13 +134,15 @@ class ModelIdentity(Config):
     kind: ModelKind = ModelKind.BUNDLE
     precision: Precision = Field(default=Precision.FP32, description="of the bundle's graphs that were scored")
     fusion: str | None = None
+    dimensions: int | None = Field(default=None, description="that vectors were cut to; null: whole")
 
     @property
     def short_name(self) -> str:
         """A name for a directory: what people call the model, how it was scored, and which one it is."""
         kind = "" if self.kind is ModelKind.BUNDLE else self.kind
         precision = "" if self.precision is Precision.FP32 else self.precision
-        parts = [self.name, kind, precision, self.digest[:8]]
+        width = "" if self.dimensions is None else f"{self.dimensions}d"
+        parts = [self.name, kind, precision, width, self.digest[:8]]
         return re.sub(r"[^A-Za-z0-9._-]+", "-", "-".join(filter(None, parts))).lstrip(".")
 
 

@@ -31,8 +31,10 @@ def summary_table(report: Report, *, width: int = _WIDE) -> Table:
     """
     columns = {measure: label for measure, label in _COLUMNS.items() if width >= _WIDE or measure is not Measure.LIFT}
     summary = report.summary or summarize(report)
+    model = report.model
+    width_of_vectors = "" if model.dimensions is None else f", {model.dimensions} dimensions"
     table = Table(
-        title=f"{report.model.name}, fusion {report.model.fusion}, digest {report.model.digest[:12]}",
+        title=f"{model.name}, fusion {model.fusion}{width_of_vectors}, digest {model.digest[:12]}",
         caption="times 100, with 95 % intervals over topics",
         box=SIMPLE_HEAD,
         padding=0,

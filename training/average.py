@@ -1,7 +1,8 @@
 """The mean of several runs' weights as one checkpoint ("model soups", arXiv 2203.05482).
 
 What low-rank factors add to a matrix is scale * B A. Factors cannot be averaged, what they add can: factors of several
-runs side by side, each B divided by the number of runs, add the mean of what the runs add. The rank is their sum.
+runs side by side, each B divided by the number of runs, add the mean of what the runs add. The rank is their sum, or a
+smaller one asked for: then what they add is replaced by the nearest matrix of that rank (truncated singular values).
 """
 
 import re
@@ -16,12 +17,15 @@ from infembed.errors import BadConfigError, MismatchedArtefactError, NonFiniteEr
 from training.checkpoint import CheckpointManifest, read_manifest, read_trained, write_checkpoint
 from training.config import MOST_RANK, NAME, LoraConfig
 
-_UP = ".lora_B."
+_UP, _DOWN = ".lora_B.", ".lora_A."
 _Shapes = dict[str, tuple[int | str, ...]]
 
 
-def average(paths: Sequence[Path], out: Path, *, name: str) -> CheckpointManifest:
-    """Write the mean of checkpoints on one base model, whole or not at all; `out` must not exist."""
+def average(paths: Sequence[Path], out: Path, *, name: str, rank: int | None = None) -> CheckpointManifest:
+    """Write the mean of checkpoints on one base model, whole or not at all; `out` must not exist.
+
+    `rank`: of the mean's factors, at most the sum of the runs' ranks; None: that sum, which loses nothing.
+    """
     if len(paths) < 2:
         raise BadConfigError(f"{len(paths)} checkpoint is no mean; give two or more")
     if not re.fullmatch(NAME, name):
@@ -35,15 +39,23 @@ def average(paths: Sequence[Path], out: Path, *, name: str) -> CheckpointManifes
         _require_alike(paths[0], manifests[0], path, manifest)
     first = manifests[0]
     loras = [manifest.model.lora for manifest in manifests if manifest.model.lora is not None]
-    rank = sum(lora.rank for lora in loras)
-    if rank > MOST_RANK:
-        raise BadConfigError(f"ranks {', '.join(str(lora.rank) for lora in loras)} add up to {rank}, above {MOST_RANK}")
+    whole = sum(lora.rank for lora in loras)
+    wanted = whole if rank is None else rank
+    if rank is not None and not loras:
+        raise BadConfigError(f"rank is {rank} and the runs hold all weights, no factors; take it away")
+    if rank is not None and not 1 <= rank <= whole:
+        raise BadConfigError(f"rank is {rank}, the runs' ranks add up to {whole}; give 1 to {whole}, or none for all")
+    if wanted > MOST_RANK:
+        raise BadConfigError(
+            f"ranks {', '.join(str(lora.rank) for lora in loras)} add up to {whole}; give a rank of at most {MOST_RANK}"
+        )
     runs = [read_trained(path, manifest.model) for path, manifest in zip(paths, manifests, strict=True)]
     for path, manifest, run in zip(paths, manifests, runs, strict=True):
         _require_whole(path, run, _shapes(runs[0], first.model.lora), manifest.model.lora)
     if loras:
-        tensors = _side_by_side(runs, [lora.alpha / lora.rank for lora in loras])
-        model = first.model.model_copy(update={"lora": LoraConfig(rank=rank, alpha=rank)})
+        joined = _side_by_side(runs, [lora.alpha / lora.rank for lora in loras])
+        tensors = _rounded(joined if wanted == whole else _nearest(joined, wanted))
+        model = first.model.model_copy(update={"lora": LoraConfig(rank=wanted, alpha=wanted)})
     else:
         tensors = {key: _mean(run[key] for run in runs) for key in runs[0]}
         model = first.model
@@ -105,17 +117,31 @@ def _must_agree(manifest: CheckpointManifest) -> dict[str, object]:
 
 
 def _side_by_side(runs: Sequence[Mapping[str, Tensor]], scales: Sequence[float]) -> dict[str, Tensor]:
-    """Join factors along the rank, so that with a scale of 1 they add the mean of what each run's add.
-
-    They are rounded to half precision, as a run's are (docs/decisions/0008): what is scored is what is served.
-    """
-    joined = {
+    """Join factors along the rank, so that with a scale of 1 they add the mean of what each run's add."""
+    return {
         key: torch.cat([run[key].float() * (scale / len(runs)) for run, scale in zip(runs, scales, strict=True)], dim=1)
         if _UP in key
         else torch.cat([run[key].float() for run in runs], dim=0)
         for key in runs[0]
     }
-    return {key: tensor.half().float() for key, tensor in joined.items()}
+
+
+def _nearest(joined: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
+    """Replace each B A by the nearest product of this rank (Eckart and Young 1936), its scale shared between both."""
+    found = dict(joined)
+    for key in [key for key in joined if _UP in key]:
+        other = key.replace(_UP, _DOWN)
+        up, down = torch.linalg.qr(joined[key].double()), torch.linalg.qr(joined[other].double().T)
+        left, values, right = torch.linalg.svd(up.R @ down.R.T, full_matrices=False)
+        roots = values[:rank].sqrt()
+        found[key] = (up.Q @ left[:, :rank] * roots).float()
+        found[other] = (down.Q @ right[:rank].T * roots).T.float()
+    return found
+
+
+def _rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Round to half precision, as a run's factors are (docs/decisions/0008): what is scored is what is served."""
+    return {key: tensor.half().float().contiguous() for key, tensor in tensors.items()}
 
 
 def _mean(tensors: Iterable[Tensor]) -> Tensor:

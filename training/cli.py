@@ -61,6 +61,7 @@ def average(
     checkpoints: Annotated[list[Path], typer.Argument(help="RUN/model of two runs or more on one base model.")],
     out: Annotated[Path, typer.Option(help="The checkpoint's directory; must not exist.")],
     name: Annotated[str | None, typer.Option(help="Its name; default: that of the directory.")] = None,
+    rank: Annotated[int | None, typer.Option(help="Of its factors; default: the sum of the runs' ranks.")] = None,
 ) -> None:
     """Write the mean of several runs' weights as one checkpoint."""
     from infembed.errors import BadConfigError
@@ -68,7 +69,7 @@ def average(
 
     if len({path.resolve() for path in checkpoints}) < len(checkpoints):
         raise BadConfigError("a checkpoint is given twice, so it would count twice; give each once")
-    manifest = mean(checkpoints, out, name=name or out.name)
+    manifest = mean(checkpoints, out, name=name or out.name, rank=rank)
     lora = manifest.model.lora
     what = "all weights of the query tower" if lora is None else f"factors of rank {lora.rank}"
     plain_console().print(f"mean of {len(checkpoints)} runs, {what}, at {out}")

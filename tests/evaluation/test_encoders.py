@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from evaluation.encoders import (
+    CutEncoder,
     DeafEncoder,
     directory_digest,
     open_bundle,
@@ -15,7 +16,7 @@ from evaluation.encoders import (
 )
 from evaluation.report import ModelKind
 from infembed.encoder import Encoder
-from infembed.errors import BadArtefactError, MissingArtefactError
+from infembed.errors import BadArtefactError, BadConfigError, MissingArtefactError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.vectors import FloatArray
 from tests.evaluation.served import serving
@@ -103,3 +104,22 @@ def test_a_deaf_model_gives_every_query_as_if_it_had_no_instruction() -> None:
     plain = [TextInput(query.text, InputType.QUERY) for query in QUERIES]
     np.testing.assert_array_equal(DeafEncoder(encoder).encode_queries(QUERIES), encoder.encode_queries(plain))
     np.testing.assert_array_equal(DeafEncoder(encoder).encode_documents(DOCUMENTS), encoder.encode_documents(DOCUMENTS))
+
+
+def test_a_cut_model_gives_the_first_values_at_unit_length_and_its_documents_are_others() -> None:
+    encoder = HashingEncoder()
+    cut = CutEncoder(encoder, 10)
+    for ours, whole in (
+        (cut.encode_queries(QUERIES), encoder.encode_queries(QUERIES)),
+        (cut.encode_documents(DOCUMENTS), encoder.encode_documents(DOCUMENTS)),
+    ):
+        assert ours.shape == (len(whole), 10) == (len(whole), cut.dim)
+        for row, expected in zip(ours, whole, strict=True):
+            np.testing.assert_allclose(row, expected[:10] / np.linalg.norm(expected[:10]), atol=1e-6)
+    assert cut.document_fingerprint not in {encoder.document_fingerprint, CutEncoder(encoder, 8).document_fingerprint}
+
+
+@pytest.mark.parametrize("width", [-1, 0, HashingEncoder().dim, 10_000])
+def test_a_width_that_vectors_cannot_be_cut_to_is_refused(width: int) -> None:
+    with pytest.raises(BadConfigError, match=f"dimensions is {width}, the model's vectors have {HashingEncoder().dim}"):
+        CutEncoder(HashingEncoder(), width)

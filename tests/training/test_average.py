@@ -61,6 +61,21 @@ def test_mean_of_factors_adds_the_mean_of_what_each_adds(tmp_path: Path) -> None
         )  # factors are halves
 
 
+def test_a_smaller_rank_keeps_the_nearest_matrix(tmp_path: Path) -> None:
+    one = run(tmp_path, "one", seed=1, lora=LoraConfig(rank=4, alpha=8))
+    two = run(tmp_path, "two", seed=2, lora=LoraConfig(rank=4, alpha=8))
+    manifest = average([one, two], tmp_path / "mean", name="mean", rank=3)
+    assert manifest.model.lora == LoraConfig(rank=3, alpha=3)
+    ours, first, second = added(tmp_path / "mean"), added(one), added(two)
+    for name, matrix in ours.items():
+        left, values, right = torch.linalg.svd((first[name] + second[name]) / 2, full_matrices=False)
+        nearest = left[:, :3] * values[:3] @ right[:3]
+        torch.testing.assert_close(matrix, nearest, atol=1e-3, rtol=2**-9)
+    average([one, one], tmp_path / "itself", name="itself", rank=4)  # two runs of one subspace lose nothing
+    for name, matrix in added(tmp_path / "itself").items():
+        torch.testing.assert_close(matrix, first[name], atol=1e-3, rtol=2**-9)
+
+
 @pytest.mark.parametrize("lora", [LoraConfig(rank=4, alpha=8), None])
 def test_mean_of_a_run_with_itself_is_the_run(tmp_path: Path, lora: LoraConfig | None) -> None:
     one = run(tmp_path, "one", seed=1, lora=lora, tower=Tower.FROZEN)
@@ -144,8 +159,14 @@ def test_tensors_that_are_not_those_of_a_run_are_refused(tmp_path: Path) -> None
 
 def test_names_places_and_ranks_that_cannot_be_are_refused(tmp_path: Path) -> None:
     one = run(tmp_path, "one", seed=1, lora=LoraConfig(rank=300, alpha=300))
-    with pytest.raises(BadConfigError, match="ranks 300, 300 add up to 600, above 512"):
+    with pytest.raises(BadConfigError, match="ranks 300, 300 add up to 600; give a rank of at most 512"):
         average([one, one], tmp_path / "mean", name="mean")
+    for rank in (0, 601):
+        with pytest.raises(BadConfigError, match=f"rank is {rank}, the runs' ranks add up to 600; give 1 to 600"):
+            average([one, one], tmp_path / "mean", name="mean", rank=rank)
+    full = run(tmp_path, "full", seed=1, lora=None)
+    with pytest.raises(BadConfigError, match="rank is 4 and the runs hold all weights"):
+        average([full, full], tmp_path / "mean", name="mean", rank=4)
     with pytest.raises(BadConfigError, match="one, which is read"):
         average([one, one], one / "mean", name="mean")
     for name in ("", "../up", "a b"):
