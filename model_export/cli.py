@@ -10,7 +10,7 @@ from infembed.bundle import Precision
 from infembed.inputs import Fusion
 from infembed.terminal import plain_console
 
-app = typer.Typer(help="Assemble and verify model bundles.", no_args_is_help=True)
+app = typer.Typer(help="Assemble and verify model bundles; released models as checkpoints.", no_args_is_help=True)
 
 
 @app.command()
@@ -43,6 +43,24 @@ def verify(path: Annotated[Path, typer.Argument(help="The bundle's directory.")]
     plain_console().print(
         f"{path} is intact: {bundle.manifest.name}, digest {bundle.digest[:16]}, "
         f"document fingerprint {bundle.manifest.document_fingerprint[:16]}"
+    )
+
+
+@app.command(name="checkpoint")
+def write_checkpoint_of_release(
+    out: Annotated[Path, typer.Option(help="The checkpoint's directory; must not exist.")],
+    recipe: Annotated[str, typer.Option(help="Name of the recipe.")] = "inf-embed-mini",
+) -> None:
+    """Write a released model as a checkpoint, to train on from (`start_from`) or to average with other runs."""
+    from model_export.assemble import find_recipe
+    from model_export.released_checkpoint import write_released_checkpoint
+
+    manifest = write_released_checkpoint(find_recipe(recipe), out)
+    lora = manifest.model.lora
+    assert lora is not None  # a recipe without factors was refused
+    plain_console().print(
+        f"checkpoint {manifest.name} at {out}: [model] fusion {manifest.model.fusion}, tower {manifest.model.tower}, "
+        f"[model.lora] rank {lora.rank}, alpha {lora.alpha:g}"
     )
 
 
