@@ -7,7 +7,7 @@ from evaluation.suites.storage import load_suite
 
 _DIRECTORY = Path(__file__).parent
 
-BUILTIN = ("instruct-mini", "instruct-mini-2")
+BUILTIN = ("instruct-mini", "instruct-mini-2", "like-mini")
 
 
 def load_builtin(name: str) -> Suite:

@@ -33,6 +33,7 @@ BUILT: Mapping[str, BuiltSuite] = {
 DEFAULT = (
     "instruct-mini",
     "instruct-mini-2",
+    "like-mini",
     "medquad",
     "condaqa",
     "perspectrum",

@@ -10,7 +10,10 @@ from training.corpus.rows import Row
 DIRECTORY = Path(__file__).parent / "inf-ir-mini"
 DEV_DOMAINS = frozenset(
     {"copyright", "dentistry", "forestry", "geology", "linguistics", "mental-health", "robotics", "web-accessibility"}
+    | {"like-incident", "like-walk", "papers-archaeology", "papers-databases", "papers-seismology"}
+    | {"stance-animals", "stance-energy", "stance-sport", "stance-vehicles"}
 )
+"""Of each part of the corpus some: short queries, whole texts as queries ("more like this"), opposite sides."""
 
 
 class Part(StrEnum):

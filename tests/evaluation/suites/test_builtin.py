@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import combinations
 
 import pytest
 
@@ -14,6 +15,7 @@ SIZES = {
     # documents, queries, topics; exclusions, negations, the rarest type
     "instruct-mini": ((1664, 727, 208), (141, 121, 22)),
     "instruct-mini-2": ((1496, 738, 187), (141, 155, 15)),
+    "like-mini": ((840, 360, 120), (85, 27, 3)),
 }
 
 
@@ -24,7 +26,7 @@ def test_suites_have_what_their_cards_say(name: str) -> None:
     assert suite.info.name == name
     assert (len(suite.documents), len(suite.queries), len({query.topic for query in suite.queries})) == sizes
     kinds = Counter(query.instruction_type for query in suite.changed_queries)
-    assert set(kinds) == TYPES
+    assert set(kinds) == TYPES - ({"stance", "format"} if name == "like-mini" else set())
     assert (kinds["exclusion"], kinds["negation"], min(kinds.values())) == types
 
 
@@ -39,7 +41,7 @@ def test_every_topic_has_two_changed_instructions_over_one_query(name: str) -> N
         assert query.instruction != suite.by_id[query.original].instruction
 
 
-@pytest.mark.parametrize(("name", "share"), [("instruct-mini", 0.8), ("instruct-mini-2", 0.7)])
+@pytest.mark.parametrize(("name", "share"), [("instruct-mini", 0.8), ("instruct-mini-2", 0.7), ("like-mini", 0.6)])
 def test_most_changed_instructions_keep_a_document_that_was_relevant(name: str, share: float) -> None:
     suite = load_builtin(name)
     kept = [query for query in suite.changed_queries if suite.preserved(query)]
@@ -55,7 +57,15 @@ def test_documents_are_relevant_to_their_own_topic_only(name: str) -> None:
 
 
 def test_suites_share_no_domain_and_no_passage() -> None:
-    first, second = (load_builtin(name) for name in BUILTIN)
-    domains = [{query.topic.rpartition("-")[0] for query in suite.queries} for suite in (first, second)]
-    assert not domains[0] & domains[1]
-    assert not set(first.documents.values()) & set(second.documents.values())
+    for first, second in combinations(map(load_builtin, BUILTIN), 2):
+        domains = [{query.topic.rpartition("-")[0] for query in suite.queries} for suite in (first, second)]
+        assert not domains[0] & domains[1]
+        assert not set(first.documents.values()) & set(second.documents.values())
+
+
+def test_queries_of_like_mini_are_whole_texts_and_no_passage_of_it() -> None:
+    suite = load_builtin("like-mini")
+    texts = {query.text for query in suite.queries}
+    assert len(texts) == len({query.topic for query in suite.queries})
+    assert min(len(text.split()) for text in texts) >= 60
+    assert not texts & set(suite.documents.values())

@@ -39,7 +39,7 @@ def test_a_suite_whose_data_is_not_there_says_how_to_get_it(name: str, tmp_path:
 
 @pytest.mark.parametrize("name", ["medqad", "mair-no_such_task", "nevir/part"])
 def test_an_unknown_name_gets_the_list_of_suites(name: str) -> None:
-    known = "instruct-mini, instruct-mini-2, medquad, .*followir-core17.*mair-nevir"
+    known = "instruct-mini, instruct-mini-2, like-mini, medquad, .*followir-core17.*mair-nevir"
     with pytest.raises(BadConfigError, match=f"no suite '{name}'; .*there are {known}"):
         find_suite(name, data=None)
 
