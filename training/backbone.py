@@ -28,7 +28,8 @@ class Backbone(nn.Module):
         self.encoder = encoder
         self.pad_id = pad_id
         self._family = family
-        self._is_instruction_BT: Tensor | None = None
+        self._shape = (0, 0)
+        self._instruction_places_M: Tensor | None = None
 
     @property
     def dim(self) -> int:
@@ -46,15 +47,26 @@ class Backbone(nn.Module):
 
     def forward(self, batch: TokenBatch) -> Tensor:
         """Encode a batch; (B, T, D). Without instructions this is the encoder as it was pretrained."""
-        self._is_instruction_BT = batch.is_instruction_BT
+        self._shape = (len(batch.ids_BT), batch.ids_BT.shape[1])
+        self._instruction_places_M = batch.is_instruction_BT.flatten().nonzero().squeeze(1)
         mask = batch.sees_BTT if batch.has_instruction else batch.is_token_BT
         states: Tensor = self._family.encode(self.encoder, batch.ids_BT, batch.positions_BT, mask)
         return states
 
-    def keep_on_instructions(self, _module: nn.Module, _inputs: Any, output_BTD: Tensor) -> Tensor:
-        """Keep what a module inside the encoder adds for instruction tokens alone; a forward hook."""
-        assert self._is_instruction_BT is not None, "the encoder runs within forward"
-        return output_BTD * self._is_instruction_BT[..., None]
+    def take_instructions(self, _module: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
+        """Give a module inside the encoder the states (M, D) of instruction tokens alone; a hook before it."""
+        (states_BTD,) = inputs
+        return (states_BTD.flatten(0, 1).index_select(0, self._places()),)
+
+    def put_back(self, _module: nn.Module, _inputs: Any, output_MD: Tensor) -> Tensor:
+        """Put what it made of them in their places (B, T, D), zero elsewhere; a hook after it."""
+        n_rows, n_tokens = self._shape
+        everywhere = output_MD.new_zeros((n_rows * n_tokens, output_MD.shape[1]))
+        return everywhere.index_copy(0, self._places(), output_MD).view(n_rows, n_tokens, -1)
+
+    def _places(self) -> Tensor:
+        assert self._instruction_places_M is not None, "the encoder runs within forward"
+        return self._instruction_places_M
 
 
 class Family(Protocol):

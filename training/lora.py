@@ -28,7 +28,8 @@ def add_factors(backbone: Backbone, config: LoraConfig, *, only_instructions: bo
     peft.inject_adapter_in_model(adapter, backbone.encoder, adapter_name=_ADAPTER)
     if only_instructions:
         for module in _adapted(backbone):
-            module.lora_B[_ADAPTER].register_forward_hook(backbone.keep_on_instructions)
+            module.lora_A[_ADAPTER].register_forward_pre_hook(backbone.take_instructions)
+            module.lora_B[_ADAPTER].register_forward_hook(backbone.put_back)
 
 
 def factors(backbone: Backbone) -> dict[str, Tensor]:
