@@ -11,8 +11,9 @@ bundle, digest for digest.
 import shutil
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from safetensors.numpy import load_file
 
 from infembed.artefacts import FileEntry, new_directory, sha256_file, verify_files
@@ -60,6 +61,13 @@ class Recipe(Config):
     factor_scale: float | None = Field(
         default=None, gt=0, description="of the factors' products in a query tower of its own; None: there are none"
     )
+    factors_sha256: str | None = Field(default=None, description="of the file of factors, where there are any")
+
+    @model_validator(mode="after")
+    def _knows_its_factors(self) -> Self:
+        if (self.factor_scale is None) != (self.factors_sha256 is None):
+            raise ValueError("factor_scale and factors_sha256 belong together: give both or neither")
+        return self
 
 
 def find_recipe(name: str) -> Path:
@@ -88,9 +96,7 @@ def assemble(
 
     `precisions` None: all that were exported, and so the same bundle; with fewer it is one of its own.
     """
-    recipe = parse_json(Recipe, recipe_directory / RECIPE_FILE)
-    kept = _bundle_without_weights(recipe_directory, recipe, fusion)
-    manifest = read_sealed(BundleManifest, kept / MANIFEST_FILE, version=SCHEMA_VERSION, remedy=_INSTALL_AGAIN)
+    recipe, kept, manifest = read_recipe(recipe_directory, fusion)
     carried = [entry for entry in manifest.files if not is_made(entry)]
     chosen = _choose_precisions(manifest, precisions, recipe_directory.name)
     verify_files(kept, carried, remedy=_INSTALL_AGAIN)
@@ -98,7 +104,7 @@ def assemble(
     base = _load_base(recipe.base, source)
     towers = Towers(base)
     if recipe.factor_scale is not None:
-        factors = read_factors(recipe_directory / FACTORS_FILE)
+        factors = read_factors_of(recipe_directory, recipe)
         towers = add_factors(base, factors, scale=recipe.factor_scale, tower=manifest.tower)
     with new_directory(out) as directory:
         for name in (MANIFEST_FILE, *(entry.name for entry in carried)):
@@ -112,6 +118,34 @@ def assemble(
                 write_rounded(fp32, directory / precision)
         verify_files(directory, manifest.files, remedy=_INSTALL_AGAIN)
         return _keep_only(directory, manifest, chosen)
+
+
+class RecipeRead(NamedTuple):
+    """A recipe, the directory of its bundle without weights under one fusion, and that bundle's manifest."""
+
+    recipe: Recipe
+    kept: Path
+    manifest: BundleManifest
+
+
+def read_recipe(directory: Path, fusion: Fusion | None = None) -> RecipeRead:
+    """Read a recipe and one of its bundles' manifests; default: the fusion it serves by default."""
+    recipe = parse_json(Recipe, directory / RECIPE_FILE)
+    kept = _bundle_without_weights(directory, recipe, fusion)
+    manifest = read_sealed(BundleManifest, kept / MANIFEST_FILE, version=SCHEMA_VERSION, remedy=_INSTALL_AGAIN)
+    return RecipeRead(recipe, kept, manifest)
+
+
+def read_factors_of(directory: Path, recipe: Recipe) -> dict[str, FloatArray]:
+    """Read a recipe's factors, after checking them against its digest."""
+    path = directory / FACTORS_FILE
+    if not path.is_file():
+        raise MissingArtefactError(f"{directory} has no {FACTORS_FILE}; install inf-embed again")
+    if (found := sha256_file(path)) != recipe.factors_sha256:
+        raise AlteredArtefactError(
+            f"{path} has SHA-256 {found}, the recipe pins {recipe.factors_sha256}; {_INSTALL_AGAIN}"
+        )
+    return read_factors(path)
 
 
 def is_made(entry: FileEntry) -> bool:

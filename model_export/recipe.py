@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from infembed.artefacts import new_directory
+from infembed.artefacts import new_directory, sha256_file
 from infembed.bundle import MANIFEST_FILE, Bundle
 from infembed.errors import BadConfigError
 from model_export.assemble import RECIPE_FILE, BaseWeights, Recipe, assemble, is_made
@@ -29,15 +29,18 @@ def write_recipe(
             "exported from, and no other"
         )
     with new_directory(out) as directory:
+        factors_sha256 = None
+        if factors is not None:
+            write_factors(directory / FACTORS_FILE, factors)
+            factors_sha256 = sha256_file(directory / FACTORS_FILE)
         recipe = Recipe(
             base=base,
             shape=first.blueprint.shape,
             default_fusion=bundles[0].manifest.fusion,
             factor_scale=first.factor_scale,
+            factors_sha256=factors_sha256,
         )
         (directory / RECIPE_FILE).write_text(recipe.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        if factors is not None:
-            write_factors(directory / FACTORS_FILE, factors)
         for bundle in bundles:
             _keep(bundle, directory / bundle.manifest.fusion)
             with tempfile.TemporaryDirectory() as scratch:
