@@ -6,7 +6,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from benchmarks.ablation_variants import CONFIGURED, HELD_OUT_SOURCES, HELD_OUT_TYPES, slug, without
+from benchmarks.ablation_variants import CONFIGURED, DERIVED, HELD_OUT_SOURCES, HELD_OUT_TYPES, slug, without
 from benchmarks.tables import cell, use_plain_fonts
 from evaluation.report import Estimate, Measure, Report, Summary
 from evaluation.statistics import Values
@@ -59,7 +59,10 @@ def held_out_values(report: Report, names: Sequence[str], measure: Measure) -> d
     prefixes = tuple(slug(name) for name in names)
     found = {}
     for scores in report.suites:
-        is_source = scores.suite.removeprefix("dev-").removeprefix("keyword_").startswith(prefixes)
+        source = scores.suite.removeprefix("dev-")
+        for part in DERIVED:
+            source = source.removeprefix(f"{part}_")
+        is_source = source.startswith(prefixes)
         values = [
             topic.values[measure]
             for topic in scores.topics

@@ -22,6 +22,9 @@ HELD_OUT_SOURCES = (
     ("perspectrum", "netflix", "msdocs"),
 )
 
+DERIVED = ("keyword", "like", "stance", "kinds")
+"""What stands before a source, and a colon between, where its rows were made of the source or belong to it."""
+
 Change = Mapping[str, Mapping[str, Any]]
 
 

@@ -18,7 +18,16 @@ from pathlib import Path
 from rich.console import Console
 
 from benchmarks.ablation_tables import draw, held_out_table, means_table, suite_table, type_table
-from benchmarks.ablation_variants import Change, apply, changes, run_directory, slug, with_corpora, with_steps
+from benchmarks.ablation_variants import (
+    CONFIGURED,
+    Change,
+    apply,
+    changes,
+    run_directory,
+    slug,
+    with_corpora,
+    with_steps,
+)
 from evaluation.encoders import ScoredModel, directory_digest
 from evaluation.evaluate import Suites, evaluate
 from evaluation.report import ModelIdentity, ModelKind, Report, load_report, save_report
@@ -39,7 +48,7 @@ from training.run import train
 from training.run_directory import MODEL
 
 TEST = (*DEFAULT, "csfcube", "npl")
-CUT = ("as configured", "Matryoshka")
+CUT = (CONFIGURED, "Matryoshka")
 """Variants that are scored at narrower widths as well: untrained for them, and trained."""
 WIDTHS = (192, 96)
 
@@ -120,9 +129,12 @@ def _by_width(name: str, model: InfEmbed, work: Path) -> Iterator[tuple[str, Sco
 
 
 def _scored(model: ScoredModel, path: Path, name: str, suites: list[Suite], work: Path) -> Report:
-    """Score a model; a report of these very weights is taken as it is."""
-    if path.is_file() and (found := load_report(path)).model.digest == model.scored_as.digest:
-        return found
+    """Score a model; a report of these very weights on these very suites is taken as it is."""
+    wanted = [(suite.info.name, suite.digest) for suite in suites]
+    if path.is_file():
+        found = load_report(path)
+        if found.model.digest == model.scored_as.digest and [(s.suite, s.digest) for s in found.suites] == wanted:
+            return found
     with show_progress(Console(stderr=True), unit="texts") as progress:
         report = evaluate(model, Suites(suites, {}), cache=work / "vectors", report=progress)
     seconds = run_directory(work, name) / "seconds"

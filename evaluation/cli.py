@@ -52,7 +52,8 @@ def evaluate(  # noqa: PLR0917 - the options of a command, given by name
         bool, typer.Option(help="Drop every instruction: the baseline that any instruction must beat.")
     ] = False,
     dimensions: Annotated[
-        int | None, typer.Option(help="Cut vectors to this many values, as a request's `dimensions` does.")
+        int | None,
+        typer.Option(help="Cut vectors to this many values, trained for it or not."),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

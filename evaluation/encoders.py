@@ -29,7 +29,7 @@ class ScoredModel:
     hears_instructions: bool = True
     """False scores the model as if nobody had given it an instruction: the baseline `none`."""
     width: int | None = None
-    """Vectors are cut to this many values, as `dimensions` of a request cuts them; None leaves them whole."""
+    """Vectors are cut to this many values and scaled, trained for that width or not; None leaves them whole."""
 
     @property
     def scored_as(self) -> ModelIdentity:
@@ -183,10 +183,10 @@ class CutEncoder:
     """Keeps the first values of each vector, scaled to unit length: a narrower width, as it is served."""
 
     def __init__(self, encoder: Encoder, width: int) -> None:
-        if not 0 < width < encoder.dim:
+        if not 1 < width < encoder.dim:
             raise BadConfigError(
-                f"dimensions is {width}, the model's vectors have {encoder.dim}; give 1 to {encoder.dim - 1}, "
-                "or none for whole vectors"
+                f"dimensions is {width}, the model's vectors have {encoder.dim}; give 2 to {encoder.dim - 1}, "
+                "or leave it out for whole vectors"
             )
         self._encoder = encoder
         self.dim = width

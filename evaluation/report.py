@@ -134,7 +134,12 @@ class ModelIdentity(Config):
     kind: ModelKind = ModelKind.BUNDLE
     precision: Precision = Field(default=Precision.FP32, description="of the bundle's graphs that were scored")
     fusion: str | None = None
-    dimensions: int | None = Field(default=None, description="that vectors were cut to; null: whole")
+    dimensions: int | None = Field(
+        default=None,
+        gt=0,
+        exclude_if=lambda width: width is None,  # reports on whole vectors keep the digest that decisions name
+        description="that vectors were cut to; absent: whole",
+    )
 
     @property
     def short_name(self) -> str:

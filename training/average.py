@@ -13,6 +13,7 @@ import torch
 from pydantic import JsonValue
 from torch import Tensor
 
+from infembed.artefacts import refuse_existing
 from infembed.errors import BadConfigError, MismatchedArtefactError, NonFiniteError
 from training.checkpoint import CheckpointManifest, read_manifest, read_trained, write_checkpoint
 from training.config import MOST_RANK, NAME, LoraConfig
@@ -32,6 +33,7 @@ def average(paths: Sequence[Path], out: Path, *, name: str, rank: int | None = N
         raise BadConfigError(
             f"name {name!r} is none: letters, digits, dots, dashes and underscores make one; give --name"
         )
+    refuse_existing(out)
     if inside := [path for path in paths if out.resolve().is_relative_to(path.resolve())]:
         raise BadConfigError(f"{out} lies in {inside[0]}, which is read; choose a directory of its own")
     manifests = [read_manifest(path) for path in paths]
@@ -39,22 +41,13 @@ def average(paths: Sequence[Path], out: Path, *, name: str, rank: int | None = N
         _require_alike(paths[0], manifests[0], path, manifest)
     first = manifests[0]
     loras = [manifest.model.lora for manifest in manifests if manifest.model.lora is not None]
-    whole = sum(lora.rank for lora in loras)
-    wanted = whole if rank is None else rank
-    if rank is not None and not loras:
-        raise BadConfigError(f"rank is {rank} and the runs hold all weights, no factors; take it away")
-    if rank is not None and not 1 <= rank <= whole:
-        raise BadConfigError(f"rank is {rank}, the runs' ranks add up to {whole}; give 1 to {whole}, or none for all")
-    if wanted > MOST_RANK:
-        raise BadConfigError(
-            f"ranks {', '.join(str(lora.rank) for lora in loras)} add up to {whole}; give a rank of at most {MOST_RANK}"
-        )
+    wanted = _rank(loras, rank)
     runs = [read_trained(path, manifest.model) for path, manifest in zip(paths, manifests, strict=True)]
     for path, manifest, run in zip(paths, manifests, runs, strict=True):
         _require_whole(path, run, _shapes(runs[0], first.model.lora), manifest.model.lora)
     if loras:
         joined = _side_by_side(runs, [lora.alpha / lora.rank for lora in loras])
-        tensors = _rounded(joined if wanted == whole else _nearest(joined, wanted))
+        tensors = _rounded(joined if rank is None else _nearest(joined, wanted))
         model = first.model.model_copy(update={"lora": LoraConfig(rank=wanted, alpha=wanted)})
     else:
         tensors = {key: _mean(run[key] for run in runs) for key in runs[0]}
@@ -71,6 +64,22 @@ def average(paths: Sequence[Path], out: Path, *, name: str, rank: int | None = N
         dimensions=first.dimensions,
         made_from={"mean_of": sources},
     )
+
+
+def _rank(loras: Sequence[LoraConfig], asked: int | None) -> int:
+    """Return the rank of the mean's factors; refuses one that cannot be."""
+    whole = sum(lora.rank for lora in loras)
+    if asked is None:
+        if whole > MOST_RANK:
+            ranks = ", ".join(str(lora.rank) for lora in loras)
+            raise BadConfigError(f"ranks {ranks} add up to {whole}; give a rank of at most {MOST_RANK}")
+        return whole
+    if not loras:
+        raise BadConfigError(f"rank is {asked} and the runs hold all weights, no factors; take it away")
+    most = min(whole, MOST_RANK)
+    if not 1 <= asked <= most:
+        raise BadConfigError(f"rank is {asked}, the runs' ranks add up to {whole}; give 1 to {most}, or leave it out")
+    return asked
 
 
 def _require_alike(first: Path, expected: CheckpointManifest, path: Path, found: CheckpointManifest) -> None:
@@ -133,10 +142,15 @@ def _nearest(joined: Mapping[str, Tensor], rank: int) -> dict[str, Tensor]:
         other = key.replace(_UP, _DOWN)
         up, down = torch.linalg.qr(joined[key].double()), torch.linalg.qr(joined[other].double().T)
         left, values, right = torch.linalg.svd(up.R @ down.R.T, full_matrices=False)
-        roots = values[:rank].sqrt()
-        found[key] = (up.Q @ left[:, :rank] * roots).float()
-        found[other] = (down.Q @ right[:rank].T * roots).T.float()
+        kept = min(rank, len(values))  # a small matrix has no more; what is missing is zero
+        roots = values[:kept].sqrt()
+        found[key] = _padded(up.Q @ left[:, :kept] * roots, rank).float()
+        found[other] = _padded(down.Q @ right[:kept].T * roots, rank).T.float()
     return found
+
+
+def _padded(columns: Tensor, n: int) -> Tensor:
+    return torch.nn.functional.pad(columns, (0, n - columns.shape[1]))
 
 
 def _rounded(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -55,6 +55,8 @@ def test_held_out_values_are_of_topics_that_only_have_held_out_types() -> None:
     }
     by_source = held_out_values(report, ("medquad",), Measure.P_MRR)
     assert {suite: len(values) for suite, values in by_source.items()} == {"dev-keyword_medquad": 2}
+    parts = _report(*(_suite(f"dev-{part}inf-ir-mini", topics[:1]) for part in ("", "like_", "stance_", "kinds_")))
+    assert len(held_out_values(parts, ("inf-ir-mini",), Measure.P_MRR)) == 4
 
 
 def _topic(name: str, by_type: dict[str, float]) -> TopicScores:

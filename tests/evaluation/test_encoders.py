@@ -119,7 +119,7 @@ def test_a_cut_model_gives_the_first_values_at_unit_length_and_its_documents_are
     assert cut.document_fingerprint not in {encoder.document_fingerprint, CutEncoder(encoder, 8).document_fingerprint}
 
 
-@pytest.mark.parametrize("width", [-1, 0, HashingEncoder().dim, 10_000])
+@pytest.mark.parametrize("width", [-1, 0, 1, HashingEncoder().dim, 10_000])
 def test_a_width_that_vectors_cannot_be_cut_to_is_refused(width: int) -> None:
     with pytest.raises(BadConfigError, match=f"dimensions is {width}, the model's vectors have {HashingEncoder().dim}"):
         CutEncoder(HashingEncoder(), width)

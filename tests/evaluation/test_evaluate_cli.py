@@ -146,15 +146,19 @@ def test_without_instructions_nothing_moves_and_the_model_has_another_digest(run
 def test_a_narrower_width_is_scored_and_named_as_one(run: Run, tiny_bundle: Path) -> None:
     arguments = ("evaluate", "--bundle", tiny_bundle, "--suite", SUITE)
     whole, cut = (json.loads(run(*arguments, "--json", *more).out) for more in ((), ("--dimensions", 8)))
-    assert (whole["model"]["dimensions"], cut["model"]["dimensions"]) == (None, 8)
+    assert (whole["model"].get("dimensions"), cut["model"]["dimensions"]) == (None, 8)
     assert cut["model"]["digest"] != whole["model"]["digest"]
     assert cut["model"]["document_fingerprint"] != whole["model"]["document_fingerprint"]
     assert cut["summary"] != whole["summary"]
     assert "-8d-" in cut["report"]
+    assert "cut to 8 dimensions" in Path(cut["page"]).read_text(encoding="utf-8")
+    deaf = json.loads(run(*arguments, "--json", "--dimensions", 8, "--without-instructions").out)
+    assert deaf["model"]["digest"] not in {whole["model"]["digest"], cut["model"]["digest"]}
+    assert deaf["summary"]["macro"]["p-MRR"]["mean"] == 0
     assert ", 8 dimensions, digest" in run(*arguments, "--dimensions", 8).out
     ended = run(*arguments, "--dimensions", 32)
     assert ended.code == UNUSABLE
-    assert "dimensions is 32, the model's vectors have 32; give 1 to 31" in " ".join(ended.err.split())
+    assert "dimensions is 32, the model's vectors have 32; give 2 to 31" in " ".join(ended.err.split())
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,14 @@ def test_a_name_for_a_directory_tells_how_the_model_was_scored() -> None:
     assert ModelIdentity(name="../m", digest="0123456789", document_fingerprint="f").short_name == "-m-01234567"
 
 
+def test_a_report_on_whole_vectors_keeps_the_digest_that_decisions_name() -> None:
+    whole = ModelIdentity(name="m", digest="0" * 64, document_fingerprint="1" * 64)
+    assert "dimensions" not in whole.model_dump_json()
+    assert '"dimensions":8' in whole.model_copy(update={"dimensions": 8}).model_dump_json()
+    with pytest.raises(ValidationError, match="greater than 0"):
+        ModelIdentity.model_validate(whole.model_dump() | {"dimensions": -8})
+
+
 def test_a_suite_that_was_not_scored_is_named() -> None:
     with pytest.raises(BadInputError, match="no suite 'two'"):
         _report(_scores("one", [0.1])).suite("two")

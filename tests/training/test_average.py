@@ -76,6 +76,16 @@ def test_a_smaller_rank_keeps_the_nearest_matrix(tmp_path: Path) -> None:
         torch.testing.assert_close(matrix, first[name], atol=1e-3, rtol=2**-9)
 
 
+def test_a_rank_above_the_smallest_matrix_loses_nothing(tmp_path: Path) -> None:
+    one, two = (
+        run(tmp_path, name, seed=i, lora=LoraConfig(rank=20, alpha=20)) for i, name in enumerate(("one", "two"))
+    )
+    average([one, two], tmp_path / "mean", name="mean", rank=36)  # matrices of the tiny model have 32 rows or columns
+    ours, first, second = added(tmp_path / "mean"), added(one), added(two)
+    for name, matrix in ours.items():
+        torch.testing.assert_close(matrix, (first[name] + second[name]) / 2, atol=1e-3, rtol=2**-9)
+
+
 @pytest.mark.parametrize("lora", [LoraConfig(rank=4, alpha=8), None])
 def test_mean_of_a_run_with_itself_is_the_run(tmp_path: Path, lora: LoraConfig | None) -> None:
     one = run(tmp_path, "one", seed=1, lora=lora, tower=Tower.FROZEN)
@@ -161,8 +171,8 @@ def test_names_places_and_ranks_that_cannot_be_are_refused(tmp_path: Path) -> No
     one = run(tmp_path, "one", seed=1, lora=LoraConfig(rank=300, alpha=300))
     with pytest.raises(BadConfigError, match="ranks 300, 300 add up to 600; give a rank of at most 512"):
         average([one, one], tmp_path / "mean", name="mean")
-    for rank in (0, 601):
-        with pytest.raises(BadConfigError, match=f"rank is {rank}, the runs' ranks add up to 600; give 1 to 600"):
+    for rank in (0, 513, 601):
+        with pytest.raises(BadConfigError, match=f"rank is {rank}, the runs' ranks add up to 600; give 1 to 512"):
             average([one, one], tmp_path / "mean", name="mean", rank=rank)
     full = run(tmp_path, "full", seed=1, lora=None)
     with pytest.raises(BadConfigError, match="rank is 4 and the runs hold all weights"):
