@@ -1,4 +1,4 @@
-"""InF-IR-mini: the corpus that lies in this package, split by domain so that dev shares no subject with train."""
+"""InF-IR-mini: the corpus that lies in this package, split by domain; subjects of train and dev touch."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -12,12 +12,13 @@ DEV_DOMAINS = frozenset(
     {"copyright", "dentistry", "forestry", "geology", "linguistics", "mental-health", "robotics", "web-accessibility"}
     | {"like-incident", "like-walk", "papers-archaeology", "papers-databases", "papers-seismology"}
     | {"stance-animals", "stance-energy", "stance-sport", "stance-vehicles"}
+    | {"kinds-landlords", "kinds-laundry", "kinds-theatre-visits"}
 )
-"""Of each part of the corpus some: short queries, whole texts as queries ("more like this"), opposite sides."""
+"""Of each part of the corpus some: short queries, whole texts as queries, opposite sides, unusual wishes."""
 
 
 class Part(StrEnum):
-    """Parts of InF-IR-mini; instruct-mini is what it is tested on."""
+    """Parts of InF-IR-mini; it is tested on the suites of this package (`evaluation.suites.builtin`)."""
 
     TRAIN = "train"
     DEV = "dev"
