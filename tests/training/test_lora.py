@@ -97,6 +97,30 @@ def test_what_the_instruction_says_does_not_reach_the_weights_of_the_text(family
     assert float((found[:, 4:] - everything[:, 4:]).abs().max()) > 1e-3
 
 
+@pytest.mark.parametrize("family", list(MATRICES))
+def test_factors_of_instructions_are_factors_of_all_tokens_with_the_others_thrown_away(family: str) -> None:
+    """The same states and gradients as the literal reading: compute for every token, keep the instructions'."""
+    batch = collate([[make_input(6, 4)], [make_input(9)], [make_input(3, 2)]], pad_id=tiny_backbone(family).pad_id)
+    found = []
+    for is_literal in (False, True):
+        backbone = tiny_backbone(family)
+        add_factors(backbone, CONFIG, only_instructions=not is_literal)
+        trained(backbone)
+        if is_literal:
+            for module in backbone.modules():
+                if isinstance(module, LoraLayer):
+                    module.lora_B["default"].register_forward_hook(
+                        lambda _module, _inputs, output: output * batch.is_instruction_BT[..., None]
+                    )
+        output = backbone(batch)[batch.is_token_BT]
+        output.pow(2).sum().backward()
+        gradients = [parameter.grad for name, parameter in backbone.named_parameters() if "lora_" in name]
+        found.append([output.detach(), *[g for g in gradients if g is not None]])
+    assert len(found[0]) == len(found[1]) > 1
+    for ours, literal in zip(*found, strict=True):
+        torch.testing.assert_close(ours, literal)
+
+
 def test_at_half_scale_factors_add_half() -> None:
     backbone, half = tiny_backbone("bert"), tiny_backbone("bert")
     for model in (backbone, half):
