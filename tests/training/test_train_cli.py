@@ -10,6 +10,9 @@ from typer.testing import CliRunner
 from infembed.cli import make_app
 from tests.training.toy import break_at, toy_config
 from training.config import TrainConfig
+from training.corpus.mini import Part, read_mini
+
+CONFIGS = Path(__file__).parents[2] / "configs"
 
 
 def toml(config: TrainConfig) -> str:
@@ -75,3 +78,10 @@ def test_impossible_configuration_is_one_sentence(tmp_path: Path) -> None:
     assert result.exit_code == 3
     assert "term I contrasts instructions" in " ".join(result.output.split())
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("train-*.toml")), ids=lambda path: path.stem)
+def test_every_run_of_the_repository_is_one_that_can_be_asked_for(path: Path) -> None:
+    config = TrainConfig.from_toml(path)
+    parts = {source for source in config.data.shares if source.endswith("inf-ir-mini")}
+    assert parts <= {row.source for row in read_mini(Part.TRAIN)}  # a share of a source that is not there is refused
