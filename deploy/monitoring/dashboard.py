@@ -9,9 +9,11 @@ import json
 from pathlib import Path
 from typing import Any
 
-from deploy.monitoring.dashboard_rows import ROWS
 from deploy.monitoring.panels import laid_out
+from deploy.monitoring.process_rows import INDEX, MODEL, PROCESS
+from deploy.monitoring.request_rows import CACHE, INSTRUCTIONS, LATENCY, QUEUE, TRAFFIC
 
+ROWS = (TRAFFIC, LATENCY, QUEUE, INSTRUCTIONS, CACHE, INDEX, MODEL, PROCESS)
 OUT = Path(__file__).parent / "dashboards" / "inf-embed.json"
 
 
@@ -20,7 +22,7 @@ def render() -> str:
     board = {
         "uid": "inf-embed",
         "title": "InF-Embed",
-        "description": "Written by deploy/monitoring/dashboard.py; change dashboard_rows.py beside it.",
+        "description": "Written by deploy/monitoring/dashboard.py; change the rows in the modules beside it.",
         "tags": ["inf-embed"],
         "schemaVersion": 39,
         "version": 1,
