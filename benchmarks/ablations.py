@@ -9,9 +9,10 @@ for choosing; test is scored once.
 """
 
 import argparse
+import math
 import os
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,6 +37,7 @@ from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
 from infembed.encoder import Encoder
 from infembed.inputs import Fusion, InputType, TextInput
+from infembed.progress import Report as Progress
 from infembed.progress import show_progress
 from training.checkpoint import load_checkpoint
 from training.config import ModelConfig, TrainConfig
@@ -81,7 +83,7 @@ def main() -> None:
     reports = {
         label: _scored(scored, arguments.work / arguments.suites / f"{slug(label)}.json", name, suites, arguments.work)
         for name, model in _models(config, {name: every[name] for name in names}, arguments.work)
-        for label, scored in _by_width(name, model, arguments.work)
+        for label, scored in by_width(name, model, arguments.work)
     }
     for lines in (means_table(reports), suite_table(reports), type_table(reports), held_out_table(reports)):
         print("\n".join(lines), end="\n\n")
@@ -104,12 +106,36 @@ def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> It
         out = run_directory(work, name)
         if not (out / MODEL).exists():
             with show_progress(Console(stderr=True), unit="steps") as report:
-                trained = train(apply(config, name, change), out, cache=work / "documents", report=report)
-            (out / "seconds").write_text(f"{trained.seconds:.0f}")
+                clock = StepClock(report)
+                train(apply(config, name, change), out, cache=work / "documents", report=clock)
+            (out / "seconds").write_text(f"{clock.seconds:.0f}")
         yield name, load_checkpoint(out / MODEL)
 
 
-def _by_width(name: str, model: InfEmbed, work: Path) -> Iterator[tuple[str, ScoredModel]]:
+class StepClock:
+    """Passes progress on, and takes the time of the steps alone: documents and dev, cached or not, are left out."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._ends: list[float] = []
+        self._n_steps = 0
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what == "training":
+            self._ends.append(time.monotonic())
+            self._n_steps = total
+        self._progress(what, done, total)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of all steps, by those after the first that was seen; NaN when no other was."""
+        n = len(self._ends) - 1
+        return (self._ends[-1] - self._ends[0]) / n * self._n_steps if n > 0 else math.nan
+
+
+def by_width(
+    name: str, model: InfEmbed, work: Path, *, widths: Sequence[int] = WIDTHS
+) -> Iterator[tuple[str, ScoredModel]]:
     """Yield the model as it is, and for some variants cut to narrower vectors."""
     trained = run_directory(work, name) / MODEL
     digest = directory_digest(trained) if trained.exists() else digest_of([model.base_fingerprint, model.config.fusion])
@@ -124,7 +150,7 @@ def _by_width(name: str, model: InfEmbed, work: Path) -> Iterator[tuple[str, Sco
     )
     whole = ScoredModel(identity, TorchEncoder(model, document_fingerprint=fingerprint))
     yield name, whole
-    for width in WIDTHS if name in CUT else ():
+    for width in widths if name in CUT else ():
         yield f"{name}, {width} values", replace(whole, width=width)
 
 

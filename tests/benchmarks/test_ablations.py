@@ -1,13 +1,17 @@
+import math
 from pathlib import Path
 
 import pytest
 
 from benchmarks.ablation_tables import held_out_values
 from benchmarks.ablation_variants import HELD_OUT_SOURCES, HELD_OUT_TYPES, apply, changes, without
+from benchmarks.ablations import StepClock, by_width
 from evaluation.report import Measure, ModelIdentity, Report, SuiteScores, TopicScores
-from infembed.bundle import Tower
-from training.config import TrainConfig
+from infembed.bundle import MaxTokens, Tower
+from infembed.inputs import Fusion
+from training.config import ModelConfig, TrainConfig
 from training.corpus.rows import InstructionType
+from training.model import open_model
 
 RELEASE = Path(__file__).parents[2] / "configs/train-release.toml"
 
@@ -57,6 +61,36 @@ def test_held_out_values_are_of_topics_that_only_have_held_out_types() -> None:
     assert {suite: len(values) for suite, values in by_source.items()} == {"dev-keyword_medquad": 2}
     parts = _report(*(_suite(f"dev-{part}inf-ir-mini", topics[:1]) for part in ("", "like_", "stance_", "kinds_")))
     assert len(held_out_values(parts, ("inf-ir-mini",), Measure.P_MRR)) == 4
+
+
+def test_some_variants_are_scored_at_narrower_widths_too(tiny_bundle: Path, tmp_path: Path) -> None:
+    base = str(tiny_bundle.with_name("checkpoint"))
+    max_tokens = MaxTokens(document=32, query=24, instruction=16)
+    model = open_model(ModelConfig(base=base, fusion=Fusion.CONCAT, max_tokens=max_tokens))
+    whole, *cut = by_width("Matryoshka", model, tmp_path, widths=(16, 8))
+    assert [label for label, _ in (whole, *cut)] == ["Matryoshka", "Matryoshka, 16 values", "Matryoshka, 8 values"]
+    assert [scored.scored_as.dimensions for _, scored in (whole, *cut)] == [None, 16, 8]
+    assert len({scored.scored_as.digest for _, scored in (whole, *cut)}) == 3
+    assert [label for label, _ in by_width("P", model, tmp_path)] == ["P"]
+
+
+def test_seconds_are_those_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = iter([10.0, 12.0, 14.0])
+    monkeypatch.setattr("benchmarks.ablations.time.monotonic", lambda: next(now))
+    passed: list[tuple[str, int, int]] = []
+    clock = StepClock(lambda *progress: passed.append(progress))
+    clock("documents", 5, 5)
+    for step in (2, 3, 4):  # a run that goes on from its first step
+        clock("training", step, 4)
+    assert clock.seconds == 8
+    assert passed[0] == ("documents", 5, 5)
+    assert len(passed) == 4
+
+
+def test_one_step_says_nothing_of_its_seconds() -> None:
+    clock = StepClock(lambda *_: None)
+    clock("training", 1, 1)
+    assert math.isnan(clock.seconds)
 
 
 def _topic(name: str, by_type: dict[str, float]) -> TopicScores:

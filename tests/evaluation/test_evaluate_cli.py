@@ -366,6 +366,12 @@ def test_every_way_to_the_same_model_gives_the_same_scores(run: Run, tmp_path: P
             kind: json.loads(run("evaluate", f"--{kind}", source, "--suite", SUITE, "--json").out)
             for kind, source in sources.items()
         }
+        cut = [
+            json.loads(run("evaluate", f"--{kind}", sources[kind], "--suite", SUITE, "--dimensions", 8, "--json").out)
+            for kind in ("bundle", "url")
+        ]
+    assert cut[0]["model"]["digest"] == cut[1]["model"]["digest"] != made["bundle"]["model"]["digest"]
+    assert cut[0]["summary"]["macro"]["p-MRR"]["mean"] == pytest.approx(cut[1]["summary"]["macro"]["p-MRR"]["mean"])
     for kind, facts in made.items():
         assert facts["model"]["kind"] == kind
         for measure, found in made["bundle"]["summary"]["macro"].items():
