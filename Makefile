@@ -51,7 +51,7 @@ openapi: $(DEV_ENV)/.done  ## rewrite docs/openapi.json, the committed descripti
 	$(DEV_ENV)/bin/python -m tests.service.openapi
 
 bench: $(DEV_ENV)/.done $(BUNDLE)/manifest.json $(COLLECTIONS)/demo/CURRENT  ## measure the service beside the bare session
-	$(DEV_ENV)/bin/python benchmarks/service_latency.py --bundle $(BUNDLE) --collections $(COLLECTIONS)
+	$(DEV_ENV)/bin/python -m benchmarks.service_latency --bundle $(BUNDLE) --collections $(COLLECTIONS)
 
 canary-rehearsal: $(DEV_ENV)/.done  ## roll out good and bad candidates on this machine (needs nginx-light and prometheus)
 	$(DEV_ENV)/bin/python -m deploy.rehearsal --state $(STATE)/rehearsal

@@ -1,4 +1,4 @@
-"""The variants of a training run that docs/results.md compares, each a change of the run's configuration."""
+"""The variants of a training run that docs/ablations.md compares, each a change of the run's configuration."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,15 +31,18 @@ Change = Mapping[str, Mapping[str, Any]]
 def changes(config: TrainConfig, work: Path) -> dict[str, Change]:
     """What each variant changes in the run, by table of its TOML file; runs lie below `work`.
 
-    Fusions are compared with tower frozen, since only `prefix` can be steered.
+    Fusions are compared with tower frozen, since only `prefix` can be steered; "without instructions" is to be compared
+    with "prefix, P", which differs in nothing else.
     """
-    frozen = {"tower": "frozen"}
+    frozen = {"tower": "frozen", "pools_instruction": False}
+    prefix = frozen | {"fusion": "prefix"}
     found: dict[str, Change] = {
         CONFIGURED: {},
         "second seed": {"": {"seed": config.seed + 1}},
-        "without instructions": {"model": frozen, "loss": {"with_instructions": False, "terms": ("P",)}},
-        "prefix": {"model": frozen},
-        "prefix, pooled over all": {"model": frozen | {"pools_instruction": True}},
+        "without instructions": {"model": prefix, "loss": {"with_instructions": False, "terms": ("P",)}},
+        "prefix": {"model": prefix},
+        "prefix, P": {"model": prefix, "loss": {"terms": ("P",)}},
+        "prefix, pooled over all": {"model": prefix | {"pools_instruction": True}},
         "concat": {"model": frozen | {"fusion": "concat"}},
         "attention": {"model": frozen | {"fusion": "attention"}},
         "held to plain queries": {"model": frozen, "loss": {"plain_weight": 0.5}},

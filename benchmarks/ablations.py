@@ -1,11 +1,11 @@
-"""Train variants of one run on the same rows and steps, and score each on the same suites: docs/results.md.
+"""Train variants of one run on the same rows and steps, and score each on the same suites: docs/ablations.md.
 
-    python benchmarks/ablations.py configs/train-release.toml --corpus CORPUS --dev-corpus DEV --data DATA
-    python benchmarks/ablations.py ... --only "prefix;concat;attention"      # some of them
-    python benchmarks/ablations.py ... --suites test                         # once, at the end
+    python -m benchmarks.ablations configs/train-release.toml --corpus CORPUS --dev-corpus DEV --data DATA
+    python -m benchmarks.ablations ... --only "prefix;concat;attention"      # some of them
+    python -m benchmarks.ablations ... --suites test                         # once, at the end
 
-Everything is kept below --work: a variant that was trained or scored is not trained or scored again. Scores on dev are
-for choosing; test is scored once.
+Everything is kept below --work: a variant that was trained or scored is not trained or scored again, and one that was
+trained as another configuration says is refused. Scores on dev are for choosing; test is scored once.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 from rich.console import Console
 
 from benchmarks.ablation_tables import draw, held_out_table, means_table, suite_table, type_table
@@ -35,7 +36,9 @@ from evaluation.report import ModelIdentity, ModelKind, Report, load_report, sav
 from evaluation.suites.catalogue import DEFAULT, find_suite
 from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
+from infembed.bundle import Tower
 from infembed.encoder import Encoder
+from infembed.errors import BadConfigError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.progress import Report as Progress
 from infembed.progress import show_progress
@@ -47,7 +50,7 @@ from training.encoder import TorchEncoder
 from training.mixture import load_rows
 from training.model import InfEmbed, open_model
 from training.run import train
-from training.run_directory import MODEL
+from training.run_directory import CONFIG_FILE, MODEL
 
 TEST = (*DEFAULT, "csfcube", "npl")
 CUT = (CONFIGURED, "Matryoshka")
@@ -58,8 +61,8 @@ WIDTHS = (192, 96)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("config", type=Path)
-    parser.add_argument("--corpus", required=True, help="built with `infembed corpus build --recipe all`")
-    parser.add_argument("--dev-corpus", required=True, help="the same with `--split dev`")
+    parser.add_argument("--corpus", required=True, help="what `infembed corpus decontaminate` left of the recipes")
+    parser.add_argument("--dev-corpus", required=True, help="`infembed corpus build --recipe all --split dev`")
     parser.add_argument("--data", type=Path, default=os.environ.get("INFEMBED_DATA"))
     parser.add_argument("--only", help="names of variants, separated by semicolons")
     parser.add_argument("--max-steps", type=int, help="train every variant for so many steps instead of the file's")
@@ -68,6 +71,8 @@ def main() -> None:
     parser.add_argument("--picture", type=Path, help="draw the means of all variants here, as SVG")
     parser.add_argument("--work", type=Path, default=Path(".cache/ablations"))
     arguments = parser.parse_args()
+    if arguments.suite and arguments.suites == "dev":
+        parser.error("--suite chooses among the test suites; give --suites test with it")
     config = with_corpora(TrainConfig.from_toml(arguments.config), arguments.corpus, arguments.dev_corpus)
     every = changes(config, arguments.work)
     names = arguments.only.split(";") if arguments.only else list(every)
@@ -101,19 +106,32 @@ def dev_suites(config: TrainConfig) -> list[Suite]:
 def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> Iterator[tuple[str, InfEmbed]]:
     """Yield the untouched model under each fusion, then every variant, trained unless it was before."""
     for fusion in Fusion:
-        yield f"untrained {fusion}", open_model(ModelConfig(base=config.model.base, fusion=fusion)).eval()
+        untrained = untrained_model(config.model, fusion)
+        yield f"untrained {fusion}", open_model(untrained).eval()
     for name, change in wanted.items():
         out = run_directory(work, name)
-        if not (out / MODEL).exists():
+        variant = apply(config, name, change)
+        if (out / MODEL).exists():
+            _require_same(variant, out)
+        else:
             with show_progress(Console(stderr=True), unit="steps") as report:
                 clock = StepClock(report)
-                train(apply(config, name, change), out, cache=work / "documents", report=clock)
+                train(variant, out, cache=work / "documents", report=clock)
             (out / "seconds").write_text(f"{clock.seconds:.0f}")
         yield name, load_checkpoint(out / MODEL)
 
 
+def _require_same(config: TrainConfig, out: Path) -> None:
+    """Refuse to show a model under the name of a run that would be another one."""
+    if TrainConfig.model_validate_json((out / CONFIG_FILE).read_bytes()) != config:
+        raise BadConfigError(f"{out} holds a run of another configuration; give another --work, or remove it")
+
+
 class StepClock:
-    """Passes progress on, and takes the time of the steps alone: documents and dev, cached or not, are left out."""
+    """Passes progress on, and takes the time of the steps alone.
+
+    Frozen documents, dev and checkpoints, which come before, between and after, are left out by taking the median.
+    """
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
@@ -128,9 +146,8 @@ class StepClock:
 
     @property
     def seconds(self) -> float:
-        """Seconds of all steps, by those after the first that was seen; NaN when no other was."""
-        n = len(self._ends) - 1
-        return (self._ends[-1] - self._ends[0]) / n * self._n_steps if n > 0 else math.nan
+        """Seconds of all steps at the median's pace; NaN where there was only one."""
+        return float(np.median(np.diff(self._ends))) * self._n_steps if len(self._ends) > 1 else math.nan
 
 
 def by_width(
@@ -152,6 +169,12 @@ def by_width(
     yield name, whole
     for width in widths if name in CUT else ():
         yield f"{name}, {width} values", replace(whole, width=width)
+
+
+def untrained_model(config: ModelConfig, fusion: Fusion) -> ModelConfig:
+    """Return the base model as the run reads it, prompts and pooling included, with nothing to train."""
+    values = config.model_dump() | {"fusion": fusion, "tower": Tower.FROZEN, "lora": None, "pools_instruction": False}
+    return ModelConfig.model_validate(values)
 
 
 def _scored(model: ScoredModel, path: Path, name: str, suites: list[Suite], work: Path) -> Report:

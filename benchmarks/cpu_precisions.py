@@ -1,7 +1,7 @@
 """What a batch of texts costs on this processor: PyTorch, sentence-transformers, ONNX Runtime, OpenVINO; by precision.
 
     infembed bundle assemble --out B --precision fp32 --precision int8
-    python benchmarks/cpu_precisions.py --bundle B --checkpoint DIR
+    python -m benchmarks.cpu_precisions --bundle B --checkpoint DIR
 
 `--checkpoint` is the Hugging Face directory of the bundle's base model. Every round runs every engine once in shuffled
 order, and ratios are taken within a round, so that a change of the machine's mood hits all of them; the table gives

@@ -1,8 +1,8 @@
 """Does the gate's statistics keep its promises? Coverage, false promotions and power, by simulation with fixed seeds.
 
-    python benchmarks/gate_power.py coverage
-    python benchmarks/gate_power.py promotions
-    python benchmarks/gate_power.py power
+    python -m benchmarks.gate_power coverage
+    python -m benchmarks.gate_power promotions
+    python -m benchmarks.gate_power power
 
 Values are drawn like differences of p-MRR per topic: within -1 and 1, many of them exactly 0 (a topic whose documents
 kept their ranks). Spreads are those measured between fusions of all-MiniLM-L6-v2, and a wider one for models that

@@ -1,7 +1,7 @@
 """Documents and queries per second of a bundle on a GPU, beside PyTorch on the same card in the same run.
 
-    python benchmarks/gpu.py --bundle BUNDLE --precision fp16
-    python benchmarks/gpu.py --bundle BUNDLE --device cpu --lengths 16 --rows 2 --seconds 0.2   (dry run)
+    python -m benchmarks.gpu --bundle BUNDLE --precision fp16
+    python -m benchmarks.gpu --bundle BUNDLE --device cpu --lengths 16 --rows 2 --seconds 0.2   (dry run)
 
 Documents have between a quarter of the length and all of it; queries have the length given and an instruction whose
 states are kept. FLOP are those of real tokens, so padding lowers the rate; the peak is one large matrix product's.

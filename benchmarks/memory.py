@@ -1,7 +1,7 @@
 """Resident memory of an encoder's sessions, each layout in a process of its own, and what a layout costs in time.
 
-    python benchmarks/memory.py --bundle .cache/bundle
-    python benchmarks/memory.py --bundle .cache/bundle --speed
+    python -m benchmarks.memory --bundle .cache/bundle
+    python -m benchmarks.memory --bundle .cache/bundle --speed
 
 Memory is Rss of /proc/self/smaps_rollup (Pss would count a bundle that other processes map by halves), and of it what
 is private: the rest are clean pages of files, which the kernel takes back when short and processes share. Time is

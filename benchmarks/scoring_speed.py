@@ -1,6 +1,6 @@
 """How long scoring takes once the vectors are there: ranking, measuring, and the report with its intervals.
 
-    python benchmarks/scoring_speed.py --topics 1000 --documents 1000
+    python -m benchmarks.scoring_speed --topics 1000 --documents 1000
 
 Each topic has an original and a changed instruction, so there are twice as many queries, each ranked as written and
 without its instruction, and the changed ones twice more in the shuffle control. Vectors are random: the time does not

@@ -1,6 +1,6 @@
 """Latency of the service over HTTP beside the bare ONNX Runtime session on the same texts.
 
-    python benchmarks/service_latency.py --bundle .cache/bundle --collections .cache/collections
+    python -m benchmarks.service_latency --bundle .cache/bundle --collections .cache/collections
 
 Each round measures every case once, the bare session among them, so that a change of the machine's mood hits all of
 them; the table gives the median over the rounds. The bare session is the limit: it gets token ids, tokenizes nothing,

@@ -1,6 +1,6 @@
 """Tables and pictures of docs/results.md from reports of several models.
 
-python benchmarks/tables.py NAME=REPORT.json ... [--picture docs/pictures/results.svg]
+python -m benchmarks.tables NAME=REPORT.json ... [--picture docs/pictures/results.svg]
 """
 
 import argparse

@@ -48,8 +48,8 @@ def train(  # noqa: PLR0917 - the options of a command, given by name
     for corpus, n_left_out in trained.n_left_out.items():
         console.print(f"left out {n_left_out:,} unreadable rows of {corpus} (`infembed corpus validate` shows them)")
     console.print(
-        f"{trained.n_steps} steps in {trained.seconds:,.0f} s"
-        f"{' (resumed)' if trained.is_resumed else ''}, best at step {trained.best_step}"
+        f"{trained.n_steps} steps{' (resumed)' if trained.is_resumed else ''}, best at step {trained.best_step}; "
+        f"{trained.seconds:,.0f} s with documents and dev"
     )
     for name, before in trained.before._asdict().items():
         after = getattr(trained.after, name)

@@ -27,6 +27,8 @@ def keys(model: type[BaseModel] = TrainConfig, values: BaseModel | None = None, 
         if nested is None:
             yield Key(prefix + name, _written(default), field.description)
         else:
+            if default is None:  # a section that may be left out, which means something of its own
+                yield Key(prefix + name, "null", field.description)
             yield from keys(nested, default, f"{prefix}{name}.")
 
 

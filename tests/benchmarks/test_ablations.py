@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.ablation_tables import held_out_values
+from benchmarks.ablation_tables import held_out_table, held_out_topics, means_table
 from benchmarks.ablation_variants import HELD_OUT_SOURCES, HELD_OUT_TYPES, apply, changes, without
-from benchmarks.ablations import StepClock, by_width
+from benchmarks.ablations import StepClock, by_width, untrained_model
 from evaluation.report import Measure, ModelIdentity, Report, SuiteScores, TopicScores
 from infembed.bundle import MaxTokens, Tower
 from infembed.inputs import Fusion
@@ -49,18 +49,57 @@ def test_a_source_is_held_out_in_every_form(config: TrainConfig, tmp_path: Path)
     assert "keyword:msdocs" in shares
 
 
-def test_held_out_values_are_of_topics_that_only_have_held_out_types() -> None:
+def test_held_out_topics_are_those_of_the_types_or_of_the_source() -> None:
     topics = [_topic("1", {"time": 0.1}), _topic("2", {"time": 0.2, "facet": 0.4}), _topic("3", {"facet": 0.5})]
     report = _report(_suite("instruct-mini", topics), _suite("dev-keyword_medquad", topics[:2]))
-    by_type = held_out_values(report, ("time", "place"), Measure.P_MRR)
-    assert {suite: list(values) for suite, values in by_type.items()} == {
-        "instruct-mini": [0.1],
-        "dev-keyword_medquad": [0.1],
+    both = {"instruct-mini": {"1": 0.1, "2": 0.2}, "dev-keyword_medquad": {"1": 0.1, "2": 0.2}}
+    assert held_out_topics(report, ("time", "place"), Measure.P_MRR) == both
+    assert {suite: [*values] for suite, values in held_out_topics(report, ("time",), Measure.PAIRWISE).items()} == {
+        "instruct-mini": ["1"],
+        "dev-keyword_medquad": ["1"],
     }
-    by_source = held_out_values(report, ("medquad",), Measure.P_MRR)
+    by_source = held_out_topics(report, ("medquad",), Measure.P_MRR)
     assert {suite: len(values) for suite, values in by_source.items()} == {"dev-keyword_medquad": 2}
     parts = _report(*(_suite(f"dev-{part}inf-ir-mini", topics[:1]) for part in ("", "like_", "stance_", "kinds_")))
-    assert len(held_out_values(parts, ("inf-ir-mini",), Measure.P_MRR)) == 4
+    assert len(held_out_topics(parts, ("inf-ir-mini",), Measure.P_MRR)) == 4
+
+
+def test_what_was_held_out_stands_beside_both_models_topic_by_topic() -> None:
+    untrained, configured, held_out = (
+        _report(_suite("instruct-mini", [_topic(str(n), {"time": n / 100 + gain}) for n in range(20)]))
+        for gain in (0.0, 0.3, 0.1)
+    )
+    name = without(("time", "place", "conjunction"))
+    header, _, row, *_ = held_out_table({"untrained prefix": untrained, "as configured": configured, name: held_out})
+    assert header.endswith("without its rows, beside untrained prefix | without its rows, beside as configured |")
+    assert row.startswith("| time, place, conjunction: p-MRR | 20 | 9.5 [")
+    assert row.endswith("| 10.0 [10.0, 10.0] | -20.0 [-20.0, -20.0] |")
+
+
+def test_means_stand_beside_the_run_as_configured_topic_by_topic() -> None:
+    first, second = (
+        _report(_suite("s", [_topic(str(n), {"time": n / 100 + gain}) for n in range(20)])) for gain in (0.0, 0.1)
+    )
+    lines = means_table({"as configured": first, "P": second})
+    assert lines[0].startswith("| variant | p-MRR beside as configured | p-MRR |")
+    assert lines[2].startswith("| as configured |  | 9.5 [")
+    assert lines[3].startswith("| P | 10.0 [10.0, 10.0] | 19.5 [")
+
+
+def test_fusions_are_what_their_rows_say_whatever_the_file_says(config: TrainConfig, tmp_path: Path) -> None:
+    model = config.model.model_copy(update={"fusion": Fusion.CONCAT, "tower": Tower.SHARED})
+    paper = config.model_copy(update={"model": model})
+    found = {name: apply(paper, name, change).model for name, change in changes(paper, tmp_path).items()}
+    assert {name: found[name].fusion for name in Fusion} == {name: name for name in Fusion}
+    assert found["prefix, pooled over all"].fusion is Fusion.PREFIX
+
+
+def test_the_untrained_model_reads_texts_as_the_run_does(config: TrainConfig) -> None:
+    read = {"pooling": "cls", "prompts": {"query": "query: "}}
+    steered = ModelConfig.model_validate(config.model.model_dump() | read)
+    model = untrained_model(steered, Fusion.CONCAT)
+    assert (model.pooling, model.prompts) == (steered.pooling, steered.prompts)
+    assert (model.fusion, model.lora) == (Fusion.CONCAT, None)
 
 
 def test_some_variants_are_scored_at_narrower_widths_too(tiny_bundle: Path, tmp_path: Path) -> None:
@@ -75,16 +114,16 @@ def test_some_variants_are_scored_at_narrower_widths_too(tiny_bundle: Path, tmp_
 
 
 def test_seconds_are_those_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = iter([10.0, 12.0, 14.0])
+    now = iter([10.0, 12.0, 14.0, 60.0])
     monkeypatch.setattr("benchmarks.ablations.time.monotonic", lambda: next(now))
     passed: list[tuple[str, int, int]] = []
     clock = StepClock(lambda *progress: passed.append(progress))
     clock("documents", 5, 5)
-    for step in (2, 3, 4):  # a run that goes on from its first step
-        clock("training", step, 4)
-    assert clock.seconds == 8
+    for step in (2, 3, 4, 5):  # a run that goes on from its first step, and scores dev before the last
+        clock("training", step, 5)
+    assert clock.seconds == 10
     assert passed[0] == ("documents", 5, 5)
-    assert len(passed) == 4
+    assert len(passed) == 5
 
 
 def test_one_step_says_nothing_of_its_seconds() -> None:

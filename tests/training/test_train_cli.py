@@ -58,7 +58,7 @@ def test_command_prints_one_json_object_and_stops_where_it_is_told(tmp_path: Pat
 def test_command_says_what_came_of_dev(tmp_path: Path) -> None:
     result = invoke(tmp_path, "--max-steps", "2")
     assert result.exit_code == 0, result.output
-    assert "2 steps in" in result.stdout
+    assert "2 steps, best at step" in result.stdout
     assert "dev p_mrr" in result.stdout
     assert "'loss'" not in result.stdout
 
