@@ -38,7 +38,6 @@ from evaluation.suites.layout import Suite
 from evaluation.vector_cache import digest_of
 from infembed.bundle import Tower
 from infembed.encoder import Encoder
-from infembed.errors import BadConfigError
 from infembed.inputs import Fusion, InputType, TextInput
 from infembed.progress import Report as Progress
 from infembed.progress import show_progress
@@ -85,15 +84,25 @@ def main() -> None:
     )
     if arguments.max_steps:
         config = with_steps(config, arguments.max_steps)
+    wanted = {name: every[name] for name in names}
+    if others := other_runs(config, wanted, arguments.work):
+        parser.error(f"{', '.join(map(str, others))}: of another configuration; give another --work, or remove them")
     reports = {
         label: _scored(scored, arguments.work / arguments.suites / f"{slug(label)}.json", name, suites, arguments.work)
-        for name, model in _models(config, {name: every[name] for name in names}, arguments.work)
+        for name, model in _models(config, wanted, arguments.work)
         for label, scored in by_width(name, model, arguments.work)
     }
     for lines in (means_table(reports), suite_table(reports), type_table(reports), held_out_table(reports)):
         print("\n".join(lines), end="\n\n")
     if arguments.picture:
         draw(reports, arguments.picture)
+
+
+def other_runs(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> list[Path]:
+    """Return where runs of other configurations lie, which would be shown under the names of those asked for."""
+    found = {run_directory(work, name): apply(config, name, change) for name, change in wanted.items()}
+    written = {out: out / CONFIG_FILE for out in found if (out / CONFIG_FILE).is_file()}
+    return [out for out, path in written.items() if TrainConfig.model_validate_json(path.read_bytes()) != found[out]]
 
 
 def dev_suites(config: TrainConfig) -> list[Suite]:
@@ -111,20 +120,12 @@ def _models(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> It
     for name, change in wanted.items():
         out = run_directory(work, name)
         variant = apply(config, name, change)
-        if (out / MODEL).exists():
-            _require_same(variant, out)
-        else:
+        if not (out / MODEL).exists():
             with show_progress(Console(stderr=True), unit="steps") as report:
                 clock = StepClock(report)
                 train(variant, out, cache=work / "documents", report=clock)
             (out / "seconds").write_text(f"{clock.seconds:.0f}")
         yield name, load_checkpoint(out / MODEL)
-
-
-def _require_same(config: TrainConfig, out: Path) -> None:
-    """Refuse to show a model under the name of a run that would be another one."""
-    if TrainConfig.model_validate_json((out / CONFIG_FILE).read_bytes()) != config:
-        raise BadConfigError(f"{out} holds a run of another configuration; give another --work, or remove it")
 
 
 class StepClock:

@@ -4,14 +4,15 @@ from pathlib import Path
 import pytest
 
 from benchmarks.ablation_tables import held_out_table, held_out_topics, means_table
-from benchmarks.ablation_variants import HELD_OUT_SOURCES, HELD_OUT_TYPES, apply, changes, without
-from benchmarks.ablations import StepClock, by_width, untrained_model
+from benchmarks.ablation_variants import HELD_OUT_SOURCES, HELD_OUT_TYPES, apply, changes, run_directory, without
+from benchmarks.ablations import StepClock, by_width, other_runs, untrained_model
 from evaluation.report import Measure, ModelIdentity, Report, SuiteScores, TopicScores
 from infembed.bundle import MaxTokens, Tower
 from infembed.inputs import Fusion
 from training.config import ModelConfig, TrainConfig
 from training.corpus.rows import InstructionType
 from training.model import open_model
+from training.run_directory import CONFIG_FILE
 
 RELEASE = Path(__file__).parents[2] / "configs/train-release.toml"
 
@@ -111,6 +112,18 @@ def test_some_variants_are_scored_at_narrower_widths_too(tiny_bundle: Path, tmp_
     assert [scored.scored_as.dimensions for _, scored in (whole, *cut)] == [None, 16, 8]
     assert len({scored.scored_as.digest for _, scored in (whole, *cut)}) == 3
     assert [label for label, _ in by_width("P", model, tmp_path)] == ["P"]
+
+
+def test_a_run_of_another_configuration_is_found_before_it_is_shown_as_this_one(
+    config: TrainConfig, tmp_path: Path
+) -> None:
+    every = changes(config, tmp_path)
+    for name in ("P", "I"):
+        out = run_directory(tmp_path, name)
+        out.mkdir(parents=True)
+        variant = apply(config, name, every[name])
+        (out / CONFIG_FILE).write_text(variant.model_copy(update={"seed": 42 + (name == "I")}).model_dump_json())
+    assert other_runs(config, every, tmp_path) == [run_directory(tmp_path, "I")]
 
 
 def test_seconds_are_those_of_the_steps_alone(monkeypatch: pytest.MonkeyPatch) -> None:
