@@ -99,7 +99,10 @@ def main() -> None:
 
 
 def other_runs(config: TrainConfig, wanted: Mapping[str, Change], work: Path) -> list[Path]:
-    """Return where runs of other configurations lie, which would be shown under the names of those asked for."""
+    """Return where runs of other configurations lie, which would be shown under the names of those asked for.
+
+    What stands in a configuration is compared, so a corpus that was changed in its place is not noticed.
+    """
     found = {run_directory(work, name): apply(config, name, change) for name, change in wanted.items()}
     written = {out: out / CONFIG_FILE for out in found if (out / CONFIG_FILE).is_file()}
     return [out for out, path in written.items() if TrainConfig.model_validate_json(path.read_bytes()) != found[out]]
